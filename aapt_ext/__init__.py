@@ -1,0 +1,1 @@
+"""Operators and pages of aapt-video."""

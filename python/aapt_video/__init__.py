@@ -1,0 +1,1 @@
+"""Real-time autoregressive video generation."""

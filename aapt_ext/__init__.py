@@ -1,1 +1,34 @@
-"""Operators and pages of aapt-video."""
+"""The operators of aapt-video and the pages that they work on.
+
+    patch_embed -> [ modulate -> cache_write -> paged_attention -> modulate ] x blocks -> denoise
+
+Each operator takes torch, NumPy or CuPy arrays, has a float64 reference (`aapt_ext.reference`), and is known to torch
+as `torch.ops.aapt.<name>`. `aapt_ext._C` holds the bound functions for loops that allocate nothing.
+"""
+
+from .cache_write import cache_write
+from .denoise import denoise
+from .dispatch import backend, implementation, table
+from .layout import pack_weight, unpack_weight
+from .linear import linear
+from .modulate import modulate
+from .paged_attention import Segment, paged_attention
+from .pages import CapacityError, PagePool
+from .patch_embed import patch_embed
+
+__all__ = [
+    "CapacityError",
+    "PagePool",
+    "Segment",
+    "backend",
+    "cache_write",
+    "denoise",
+    "implementation",
+    "linear",
+    "modulate",
+    "pack_weight",
+    "paged_attention",
+    "patch_embed",
+    "table",
+    "unpack_weight",
+]

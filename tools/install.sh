@@ -13,7 +13,7 @@ else
     export PIP_CONSTRAINT="$PWD/constraints-cpu.txt"
 fi
 
-$pip install -q "setuptools>=68" "pybind11>=2.12" "cmake>=3.24" ninja wheel
+$pip install -q "setuptools>=77" "pybind11>=2.12" "cmake>=3.24" ninja wheel
 if ! command -v nvcc >/dev/null 2>&1 && [ ! -x /usr/local/cuda/bin/nvcc ] && [ "${AAPT_CUDA:-AUTO}" != OFF ]; then
     extras=test,lint,cuda-compiler,cuda-inspect
 else

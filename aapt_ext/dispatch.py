@@ -1,0 +1,77 @@
+"""Which implementation serves which operator on which device.
+
+On a CPU the C++ module picks the widest instruction set at run time. On a GPU an operator is served by its CUDA kernel
+where the module has one for the device, and by the torch composition of `reference.py` where it has none.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from . import _C
+
+OPERATORS = ("patch_embed", "cache_write", "paged_attention", "modulate", "denoise", "linear")
+REFERENCE = "reference"
+
+_reference_is_forced = False
+
+
+class backend:
+    """Forces the implementation of every later call in this process; as a context manager, until its end.
+
+    Args:
+        name: `"portable"`, `"avx2"`, `"avx512"`, `"avx512_bf16"` (CPU; float64 is always served by `portable`),
+            `"reference"` (the torch composition, any device), or `"auto"` (the best there is).
+
+    Raises:
+        ValueError: the name is unknown, or this CPU lacks the instructions.
+    """
+
+    def __init__(self, name: str) -> None:
+        global _reference_is_forced
+        self._before = REFERENCE if _reference_is_forced else _C.forced_cpu_backend()
+        _C.force_cpu_backend("auto" if name == REFERENCE else name)
+        _reference_is_forced = name == REFERENCE
+
+    def __enter__(self) -> backend:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        backend(self._before)
+
+
+def cuda_kernels() -> tuple[str, ...]:
+    """Operators that the module has CUDA kernels for."""
+    return tuple(getattr(_C, "cuda_operators", ()))
+
+
+def implementation(operator: str, device: str, dtype: torch.dtype = torch.float32) -> str:
+    """The name of what serves `operator` on `device` ("cpu" or "cuda") for `dtype`."""
+    if _reference_is_forced:
+        return REFERENCE
+    if device == "cpu":
+        return "portable" if dtype == torch.float64 else str(_C.cpu_backend())
+    return "cuda" if operator in cuda_kernels() else REFERENCE
+
+
+def served_natively(operator: str, tensor: torch.Tensor) -> bool:
+    """Whether the C++ module, rather than the torch composition, serves this call."""
+    return implementation(operator, tensor.device.type, tensor.dtype) != REFERENCE
+
+
+def table() -> dict[tuple[str, str], str]:
+    """The dispatch table, (operator, device) -> implementation; a GPU only where torch sees one."""
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    return {(operator, device): implementation(operator, device) for operator in OPERATORS for device in devices}
+
+
+def cuda_stream(tensor: Any) -> int | None:
+    """The current stream for the module, where the array's library does not tell it by itself (torch before 2.10)."""
+    if isinstance(tensor, torch.Tensor) and tensor.is_cuda:
+        return int(torch.cuda.current_stream(tensor.device).cuda_stream)
+    return None

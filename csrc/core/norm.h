@@ -1,0 +1,34 @@
+// Statistics of one row, in the portable paths.
+#pragma once
+
+#include <cmath>
+
+#include "core/dtype.h"
+
+namespace aapt {
+
+template <class W>
+struct LayerNorm {
+  W mean, inverse_deviation;
+
+  W operator()(W value) const { return (value - mean) * inverse_deviation; }
+};
+
+// `value(i)` is the i-th element of the row.
+template <class W, class Value>
+LayerNorm<W> layer_norm(int width, W eps, Value value) {
+  W mean = 0, variance = 0;
+  for (int i = 0; i < width; ++i) mean += value(i);
+  mean /= width;
+  for (int i = 0; i < width; ++i) variance += (value(i) - mean) * (value(i) - mean);
+  return {mean, 1 / std::sqrt(variance / width + eps)};
+}
+
+template <class W, class Value>
+W inverse_rms(int width, W eps, Value value) {
+  W squares = 0;
+  for (int i = 0; i < width; ++i) squares += value(i) * value(i);
+  return 1 / std::sqrt(squares / width + eps);
+}
+
+}  // namespace aapt

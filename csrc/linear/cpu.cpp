@@ -1,0 +1,39 @@
+#include <cmath>
+
+#include "linear/op.h"
+
+namespace aapt::linear::portable {
+namespace {
+
+template <class W>
+W activate(W x, Activation activation) {
+  if (activation == Activation::silu) return x / (1 + std::exp(-x));
+  if (activation == Activation::none) return x;
+  const W cubic = static_cast<W>(0.7978845608028654) * (x + static_cast<W>(0.044715) * x * x * x);
+  return static_cast<W>(0.5) * x * (1 + std::tanh(cubic));
+}
+
+template <class T>
+void multiply(const Problem& p) {
+  using W = wide<T>;
+  const int outputs = p.weight.outputs, inputs = p.weight.inputs;
+#pragma omp parallel for schedule(static)
+  for (int64_t row = 0; row < p.rows; ++row) {
+    const T* x = static_cast<const T*>(p.x) + row * p.x_stride;
+    for (int n = 0; n < outputs; ++n) {
+      W sum = p.bias ? to_wide(static_cast<const T*>(p.bias)[n]) : 0;
+      for (int k = 0; k < inputs; ++k) sum += to_wide(x[k]) * p.weight.at<T>(n, k);
+      store(static_cast<T*>(p.out) + row * outputs + n, activate(sum, p.activation));
+    }
+  }
+}
+
+}  // namespace
+
+void linear(const Problem& p) {
+  if (p.dtype == DType::f64) return multiply<double>(p);
+  if (p.dtype == DType::f32) return multiply<float>(p);
+  multiply<bf16>(p);
+}
+
+}  // namespace aapt::linear::portable

@@ -1,4 +1,4 @@
-"""Builds `aapt_ext._C` with CMake in a folder that persists, so that a second build compiles only what changed.
+"""Builds `aapt_ext._C` with CMake in a folder that persists: a second build compiles only what changed.
 
 Two variables of the environment steer the build (never the program):
   AAPT_CUDA       AUTO (default: CUDA where nvcc is found), ON (fail without nvcc), OFF

@@ -54,8 +54,8 @@ def paged_attention(
         dtype: `"bf16"` where 16-bit unsigned integers mean bfloat16 (NumPy).
 
     Returns:
-        (out, lse): the output [B, L, h, d], and the natural logarithm of the sum of exponentials [B, h, L] (FlashInfer's
-        is to base 2: multiply ours by 1/ln 2). A stream that lists no page gets 0 and -inf.
+        (out, lse): the output [B, L, h, d], and the natural logarithm of the sum of exponentials [B, h, L]
+        (FlashInfer's is to base 2: multiply ours by 1/ln 2). A stream that lists no page gets 0 and -inf.
 
     Raises:
         ValueError: an argument's shape, dtype, device or strides are not as above, or a table on the CPU names a page

@@ -6,9 +6,7 @@ from torch import Tensor
 from aapt_video.codec import Codec, CodecConfig, NetConfig, named_config
 
 _GROUPED = NetConfig(((4, 2), (1, 4)), widths=(6, 5), blocks=(1, 2), taps=(1, 2))
-_STEPWISE = NetConfig(
-    ((1, 1), (1, 2), (2, 2), (2, 2)), widths=(4, 4, 5, 6), blocks=(1, 0, 1, 1), taps=(3, 3, 3, 3)
-)
+_STEPWISE = NetConfig(((1, 1), (1, 2), (2, 2), (2, 2)), widths=(4, 4, 5, 6), blocks=(1, 0, 1, 1), taps=(3, 3, 3, 3))
 _SPATIAL = NetConfig(((4, 8),), widths=(5,), blocks=(1,), taps=(1,))
 _LONG = NetConfig(((2, 2), (2, 4)), widths=(5, 4), blocks=(1, 1), taps=(6, 4))
 

@@ -54,9 +54,7 @@ def test_the_past_reaches_as_far_as_the_taps_allow(name: str) -> None:
     latents = codec.encode(make_video(codec.config, latents=3))
     changed = latents.clone()
     changed[:, :, 1] += 1
-    late = (
-        codec.decode(changed)[:, :, -codec.config.time :] - codec.decode(latents)[:, :, -codec.config.time :]
-    )
+    late = codec.decode(changed)[:, :, -codec.config.time :] - codec.decode(latents)[:, :, -codec.config.time :]
     assert bool(late.abs().max() > 1e-6) == (name != "no state")
 
 

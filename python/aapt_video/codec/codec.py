@@ -182,9 +182,7 @@ class Codec(nn.Module):
         space = self.config.space
         for name, value in (("height", height), ("width", width)):
             if value < space or value % space:
-                raise ValueError(
-                    f"{name}={value} must be a positive multiple of {space} (pixels per latent pixel)"
-                )
+                raise ValueError(f"{name}={value} must be a positive multiple of {space} (pixels per latent pixel)")
         if batch < 1:
             raise ValueError(f"batch={batch} must be >= 1")
         late = tuple(

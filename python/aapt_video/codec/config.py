@@ -26,9 +26,7 @@ class NetConfig:
                 )
         for name, least in (("widths", 1), ("blocks", 0), ("taps", 1)):
             if min(getattr(self, name), default=0) < least:
-                raise ValueError(
-                    f"{name}={getattr(self, name)} must list at least one stage, each >= {least}"
-                )
+                raise ValueError(f"{name}={getattr(self, name)} must list at least one stage, each >= {least}")
         if any(len(fold) != 2 or min(fold) < 1 for fold in self.folds):
             raise ValueError(f"folds={self.folds} must be pairs (time, space) of integers >= 1")
 
@@ -61,9 +59,7 @@ class CodecConfig:
             raise ValueError(f"channels={self.channels} must be >= 1")
         ours, theirs = (self.encoder.time, self.encoder.space), (self.decoder.time, self.decoder.space)
         if ours != theirs:
-            raise ValueError(
-                f"decoder folds to (time, space) {theirs}, the encoder to {ours}: make them equal"
-            )
+            raise ValueError(f"decoder folds to (time, space) {theirs}, the encoder to {ours}: make them equal")
 
     @property
     def time(self) -> int:

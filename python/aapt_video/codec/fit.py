@@ -36,9 +36,7 @@ def pca_init(codec: Codec, videos: Iterable[Tensor]) -> Tensor:
         blocks = fold(frames, config.time, config.space, first=True).flatten(0, 3)  # [blocks, size]
         count, total, outer = count + len(blocks), total + blocks.sum(0), outer + blocks.T @ blocks
     if count <= config.channels:
-        raise ValueError(
-            f"videos hold {count} blocks; a PCA of {config.channels} channels needs more: add video"
-        )
+        raise ValueError(f"videos hold {count} blocks; a PCA of {config.channels} channels needs more: add video")
     mean = total / count
     variances, components = map(Tensor.contiguous, torch.linalg.eigh(outer / count - mean.outer(mean)))
     variances, components = variances.flip(0).clamp_min(0), components.flip(1)
@@ -73,8 +71,6 @@ def fit_scale(codec: Codec, videos: Iterable[Tensor]) -> None:
     std = (square / count - mean.square()).clamp_min(0).sqrt()
     if not (std > 1e-6).all():
         dead = (std <= 1e-6).nonzero().flatten().tolist()
-        raise ValueError(
-            f"videos leave latent channels {dead} constant; train the codec, or use fewer channels"
-        )
+        raise ValueError(f"videos leave latent channels {dead} constant; train the codec, or use fewer channels")
     codec.latent_mean.copy_(mean)
     codec.latent_std.copy_(std)

@@ -56,6 +56,11 @@ inline __mmask16 mask(Part part) {
   return static_cast<__mmask16>((1u << part.count) - 1);
 }
 
+// The lanes of `part`; the others zero.
+inline Vector only(Vector a, Part part) {
+  return {_mm512_maskz_mov_ps(mask(part), a.v)};
+}
+
 inline Vector load(const float* from, Whole = {}) {
   return {_mm512_loadu_ps(from)};
 }
@@ -144,6 +149,11 @@ inline Vector fma(Vector a, Vector b, Vector c) {
 
 inline __m256i mask(Part part) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(part.count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+// The lanes of `part`; the others zero.
+inline Vector only(Vector a, Part part) {
+  return {_mm256_and_ps(a.v, _mm256_castsi256_ps(mask(part)))};
 }
 
 inline Vector load(const float* from, Whole = {}) {

@@ -39,8 +39,13 @@ def register(
         torch.library.register_autograd(f"aapt::{name}", _backward(reference), setup_context=_keep_inputs, lib=_library)
 
 
+def _is_leaf(value: Any) -> bool:
+    """A list of numbers is one argument to torch, a list of tensors is several."""
+    return isinstance(value, list) and not any(isinstance(item, torch.Tensor) for item in value)
+
+
 def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    leaves, ctx.spec = pytree.tree_flatten(inputs)
+    leaves, ctx.spec = pytree.tree_flatten(inputs, is_leaf=_is_leaf)
     ctx.save_for_backward(*(leaf for leaf in leaves if isinstance(leaf, torch.Tensor)))
     ctx.others = [None if isinstance(leaf, torch.Tensor) else (leaf,) for leaf in leaves]
     ctx.wanted = [isinstance(leaf, torch.Tensor) and leaf.requires_grad for leaf in leaves]

@@ -73,7 +73,8 @@ def pack_weight(weight: torch.Tensor) -> torch.Tensor:
         raise ValueError(f"weight has {inputs} inputs; bfloat16 weights need an even number: pad with a zero column")
     padded = weight.new_zeros(blocks * KEY_BLOCK, inputs)
     padded[:outputs] = weight
-    return padded.view(blocks, KEY_BLOCK, inputs // g, g).transpose(1, 2).reshape(blocks, inputs // g, KEY_BLOCK * g)
+    blocked = padded.view(blocks, KEY_BLOCK, inputs // g, g).transpose(1, 2)
+    return blocked.contiguous().view(blocks, inputs // g, KEY_BLOCK * g)
 
 
 def unpack_weight(packed: torch.Tensor, outputs: int) -> torch.Tensor:

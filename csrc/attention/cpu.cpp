@@ -1,5 +1,5 @@
-// The portable path: one query row at a time, two passes over its keys (maximum, then sum). Any dtype and
-// layout; the statement of what the vector paths must compute.
+// The portable path: one query row at a time, two passes over its keys (maximum, then sum), summed in double. Any dtype
+// and layout; the statement of what the vector paths must compute.
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -41,24 +41,24 @@ void for_each_key(const Problem& p, int b, Visit visit) {
 }
 
 template <class T>
-void attend_row(const Problem& p, int b, int head, int row, std::vector<wide<T>>& scores, std::vector<wide<T>>& sum) {
-  using W = wide<T>;
+void attend_row(const Problem& p, int b, int head, int row, std::vector<double>& scores, std::vector<double>& sum) {
   const int64_t at = ((static_cast<int64_t>(b) * p.rows + row) * p.heads + head) * p.head_dim;
   scores.clear();
-  W top = -std::numeric_limits<W>::infinity();
+  double top = -std::numeric_limits<double>::infinity();
   for_each_key(p, b, [&](const Segment& s, int64_t page, int key) {
     const T* q = static_cast<const T*>(p.query[s.query]) + at;
-    W dot = 0;
-    for (int d = 0; d < p.head_dim; ++d) dot += to_wide(q[d]) * Keys<T>{s, p.head_dim}.k(page, head, key, d);
-    scores.push_back(dot * static_cast<W>(p.scale));
+    double dot = 0;
+    for (int d = 0; d < p.head_dim; ++d)
+      dot += static_cast<double>(to_wide(q[d])) * Keys<T>{s, p.head_dim}.k(page, head, key, d);
+    scores.push_back(dot * p.scale);
     top = scores.back() > top ? scores.back() : top;
   });
 
-  W total = 0;
+  double total = 0;
   size_t index = 0;
   sum.assign(p.head_dim, 0);
   for_each_key(p, b, [&](const Segment& s, int64_t page, int key) {
-    const W weight = std::exp(scores[index++] - top);
+    const double weight = std::exp(scores[index++] - top);
     total += weight;
     for (int d = 0; d < p.head_dim; ++d) sum[d] += weight * Keys<T>{s, p.head_dim}.v(page, head, key, d);
   });
@@ -74,7 +74,7 @@ void attend(const Problem& p) {
   const int64_t jobs = static_cast<int64_t>(p.batch) * p.heads * p.rows;
 #pragma omp parallel
   {
-    std::vector<wide<T>> scores, sum;
+    std::vector<double> scores, sum;
 #pragma omp for schedule(static)
     for (int64_t job = 0; job < jobs; ++job) {
       const int row = static_cast<int>(job % p.rows);

@@ -1,4 +1,4 @@
-// Statistics of one row, in the portable paths.
+// Statistics of one row, in the portable paths. Sums are made in double, whatever the row's type.
 #pragma once
 
 #include <cmath>
@@ -17,18 +17,18 @@ struct LayerNorm {
 // `value(i)` is the i-th element of the row.
 template <class W, class Value>
 LayerNorm<W> layer_norm(int width, W eps, Value value) {
-  W mean = 0, variance = 0;
+  double mean = 0, variance = 0;
   for (int i = 0; i < width; ++i) mean += value(i);
   mean /= width;
   for (int i = 0; i < width; ++i) variance += (value(i) - mean) * (value(i) - mean);
-  return {mean, 1 / std::sqrt(variance / width + eps)};
+  return {static_cast<W>(mean), static_cast<W>(1 / std::sqrt(variance / width + eps))};
 }
 
 template <class W, class Value>
 W inverse_rms(int width, W eps, Value value) {
-  W squares = 0;
-  for (int i = 0; i < width; ++i) squares += value(i) * value(i);
-  return 1 / std::sqrt(squares / width + eps);
+  double squares = 0;
+  for (int i = 0; i < width; ++i) squares += static_cast<double>(value(i)) * value(i);
+  return static_cast<W>(1 / std::sqrt(squares / width + eps));
 }
 
 }  // namespace aapt

@@ -34,6 +34,7 @@ struct Tensor {
   }
   // Contiguous in its last `last` dimensions (all of them by default).
   bool contiguous(int last = kMaxDims) const {
+    if (elements() == 0) return true;
     int64_t expected = 1;
     for (int i = dims - 1; i >= 0 && i >= dims - last; --i) {
       if (shape[i] != 1 && stride[i] != expected) return false;

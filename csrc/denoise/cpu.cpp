@@ -18,13 +18,13 @@ void denoise_token(const Problem& p, int b, int token, std::vector<wide<T>>& val
     value[i] = norm(to_wide(x[i])) * (1 + to_wide(scale[i])) + to_wide(shift[i]);
   }
   for (int n = 0; n < 4 * p.channels; ++n) {
-    W velocity = p.bias ? to_wide(static_cast<const T*>(p.bias)[n]) : 0;
-    for (int k = 0; k < width; ++k) velocity += value[k] * p.weight.at<T>(n, k);
+    double velocity = p.bias ? to_wide(static_cast<const T*>(p.bias)[n]) : 0;
+    for (int k = 0; k < width; ++k) velocity += static_cast<double>(value[k]) * p.weight.at<T>(n, k);
     const int patch = n / p.channels, c = n % p.channels;
     const int row = token / across * 2 + patch / 2, column = token % across * 2 + patch % 2;
     const int64_t at = ((static_cast<int64_t>(b) * p.channels + c) * p.height + row) * p.width + column;
     const W noisy = to_wide(static_cast<const T*>(p.noisy)[at]);
-    store(static_cast<T*>(p.out) + at, noisy - static_cast<W>(p.timestep) * velocity);
+    store(static_cast<T*>(p.out) + at, static_cast<W>(noisy - p.timestep * velocity));
   }
 }
 

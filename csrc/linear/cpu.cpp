@@ -21,9 +21,9 @@ void multiply(const Problem& p) {
   for (int64_t row = 0; row < p.rows; ++row) {
     const T* x = static_cast<const T*>(p.x) + row * p.x_stride;
     for (int n = 0; n < outputs; ++n) {
-      W sum = p.bias ? to_wide(static_cast<const T*>(p.bias)[n]) : 0;
-      for (int k = 0; k < inputs; ++k) sum += to_wide(x[k]) * p.weight.at<T>(n, k);
-      store(static_cast<T*>(p.out) + row * outputs + n, activate(sum, p.activation));
+      double sum = p.bias ? to_wide(static_cast<const T*>(p.bias)[n]) : 0;
+      for (int k = 0; k < inputs; ++k) sum += static_cast<double>(to_wide(x[k])) * p.weight.at<T>(n, k);
+      store(static_cast<T*>(p.out) + row * outputs + n, activate(static_cast<W>(sum), p.activation));
     }
   }
 }

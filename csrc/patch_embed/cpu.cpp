@@ -5,7 +5,6 @@ namespace {
 
 template <class T>
 void embed(const Problem& p) {
-  using W = wide<T>;
   const int across = p.width / 2, tokens = p.height / 2 * across, outputs = p.weight.outputs;
 #pragma omp parallel for collapse(2) schedule(static)
   for (int b = 0; b < p.batch; ++b) {
@@ -13,7 +12,7 @@ void embed(const Problem& p) {
       const int top = token / across * 2, left = token % across * 2;
       T* out = static_cast<T*>(p.out) + (static_cast<int64_t>(b) * tokens + token) * outputs;
       for (int n = 0; n < outputs; ++n) {
-        W sum = p.bias ? to_wide(static_cast<const T*>(p.bias)[n]) : 0;
+        double sum = p.bias ? to_wide(static_cast<const T*>(p.bias)[n]) : 0;
         int input = 0;
         for (int i = 0; i < p.sources; ++i) {
           for (int c = 0; c < p.channels[i]; ++c, input += 4) {
@@ -21,7 +20,7 @@ void embed(const Problem& p) {
             const T* pixel = static_cast<const T*>(p.source[i]) + (plane + top) * p.width + left;
             for (int y = 0; y < 2; ++y) {
               for (int x = 0; x < 2; ++x) {
-                sum += to_wide(pixel[y * p.width + x]) * p.weight.at<T>(n, input + 2 * y + x);
+                sum += static_cast<double>(to_wide(pixel[y * p.width + x])) * p.weight.at<T>(n, input + 2 * y + x);
               }
             }
           }

@@ -1,0 +1,38 @@
+"""What all tests share: a printed seed, and the machine's backends."""
+
+from __future__ import annotations
+
+import os
+
+import hypothesis
+import pytest
+import torch
+
+import aapt_ext
+
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=40, print_blob=True, derandomize=False)
+hypothesis.settings.load_profile("ci")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="needs an NVIDIA GPU")
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(skip)
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """A fresh seed for every run, printed where the test fails; `AAPT_TEST_SEED` repeats one."""
+    value = int(os.environ.get("AAPT_TEST_SEED", int.from_bytes(os.urandom(4), "little")))
+    print(f"seed: AAPT_TEST_SEED={value}")
+    torch.manual_seed(value)
+    return value
+
+
+@pytest.fixture(autouse=True)
+def _best_backend_after_each_test():
+    yield
+    aapt_ext.backend("auto")

@@ -1,0 +1,77 @@
+"""The command `aapt-video`. Every subcommand is one entry of `COMMANDS`: words, module, arguments, function."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import tyro
+
+
+class Command(NamedTuple):
+    """A subcommand. Its module is imported when it is called: help is quick, and optional extras stay optional."""
+
+    words: str
+    """What the user types after `aapt-video`."""
+    module: str
+    """Module that holds the two names below."""
+    arguments: str
+    """A dataclass; its docstring is the help text."""
+    function: str
+    """Takes an instance of it."""
+    summary: str
+    """One line for the overview."""
+
+
+COMMANDS = (
+    Command(
+        "data make doom",
+        "aapt_video.worlds.command",
+        "MakeDoom",
+        "make",
+        "walk through Freedoom's maps with ViZDoom",
+    ),
+    Command(
+        "data make folder",
+        "aapt_video.worlds.command",
+        "MakeFolder",
+        "make",
+        "cut a directory of videos into clips",
+    ),
+    Command("data inspect", "aapt_video.worlds.command", "Inspect", "inspect", "print what a dataset holds"),
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line. Mistakes of the user end with status 2 and one line, not with a traceback."""
+    words = sys.argv[1:] if arguments is None else arguments
+    for command in COMMANDS:
+        own = command.words.split()
+        if words[: len(own)] == own:
+            _run(command, words[len(own) :])
+            return
+    plain = [word for word in words if word not in ("-h", "--help")]
+    known = [command for command in COMMANDS if command.words.split()[: len(plain)] == plain]
+    listing = "\n".join(f"  {command.words:<20} {command.summary}" for command in known or COMMANDS)
+    usage = f"usage: aapt-video COMMAND [--help]\n\n{listing}"
+    if known and (not words or plain != words):
+        print(usage)
+        return
+    print(f"{'incomplete' if known else 'unknown'} command: {' '.join(plain)}\n{usage}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _run(command: Command, arguments: list[str]) -> None:
+    module = import_module(command.module)
+    function: Callable[[Any], None] = getattr(module, command.function)
+    try:
+        function(tyro.cli(getattr(module, command.arguments), prog=f"aapt-video {command.words}", args=arguments))
+    except (ValueError, FileNotFoundError, ModuleNotFoundError, BlockingIOError) as error:
+        print(f"aapt-video {command.words}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

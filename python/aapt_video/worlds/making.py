@@ -1,0 +1,264 @@
+"""Makes a dataset: one process per shard, watched, several at a time; resumable at any moment."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from aapt_video.worlds.card import write_card
+from aapt_video.worlds.makers import Maker
+from aapt_video.worlds.shards import (
+    FORMAT,
+    ShardHeader,
+    finished_shards,
+    remove_unfinished,
+    shard_folder,
+    unfinished_folder,
+    write_json,
+)
+
+_TRIES = 3  # a shard whose process hangs or crashes is started again so often
+
+
+@dataclass(frozen=True)
+class MakeOptions:
+    """How to make, as opposed to what. None of it changes the data, except `compress`."""
+
+    workers: int = 1
+    """Shards made at a time."""
+    compress: bool = False
+    """Store H.264 (near lossless) in place of raw frames: about a tenth of the space, slower to read."""
+    timeout: float = 60.0
+    """Seconds without a sign of life after which a worker counts as hung."""
+    quiet: bool = False
+    """No progress bar."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 1 or self.timeout <= 0:
+            raise ValueError(f"workers={self.workers}, timeout={self.timeout}: both must be positive")
+
+
+class ShardsFailed(RuntimeError):
+    """Some shards could not be made; the finished ones are good."""
+
+
+def make_dataset(maker: Maker, root: Path, options: MakeOptions) -> int:
+    """Makes whatever shards of a dataset are missing.
+
+    Args:
+        maker: what to make.
+        root: the dataset's folder. A folder with finished shards of the same configuration is continued.
+        options: how.
+    Returns:
+        The number of shards made now.
+    Raises:
+        ValueError: the folder holds something else.
+        BlockingIOError: another process is making this dataset.
+        ShardsFailed: see there. Running again tries the failed shards again.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with _lock(root):
+        index = _index(maker, options)
+        _check_same(root, index)
+        remove_unfinished(root)
+        write_json(root / "index.json", index)
+        done = finished_shards(root)
+        missing = sorted(set(range(maker.shard_count())) - set(done))
+        frames = sum(ShardHeader.read(shard_folder(root, number)).frames for number in done)
+        bar = tqdm(total=maker.total_frames, initial=frames, unit="frame", desc=maker.name, disable=options.quiet)
+        with bar:
+            failures = _Crew(maker, root, options, bar).make(missing)
+        write_card(root)
+    if failures:
+        listing = "\n".join(f"  shard {number}: {reason}" for number, reason in sorted(failures.items()))
+        raise ShardsFailed(
+            f"{len(failures)} of {maker.shard_count()} shards failed; run again to retry them\n{listing}"
+        )
+    return len(missing)
+
+
+def _index(maker: Maker, options: MakeOptions) -> dict[str, Any]:
+    described = maker.describe()
+    described["versions"] = {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        **described["versions"],
+    }
+    index = {
+        "format": FORMAT,
+        "maker": maker.name,
+        "size": maker.size,
+        "rate": 24,
+        "compress": options.compress,
+        "config": asdict(maker.config),
+        **described,
+    }
+    return dict(json.loads(json.dumps(index)))
+
+
+def _check_same(root: Path, index: dict[str, Any]) -> None:
+    path = root / "index.json"
+    if not path.exists():
+        if any(not entry.name.startswith(".") for entry in root.iterdir()):
+            raise ValueError(f"{root} is not empty and holds no dataset: choose another folder")
+        return
+    old = json.loads(path.read_text())
+    keys = ("format", "maker", "compress", "config", "sources")
+    if differing := [key for key in keys if old.get(key) != index.get(key)]:
+        shown = "; ".join(f"{key}: {old.get(key)} there, {index.get(key)} now" for key in differing)
+        raise ValueError(
+            f"{root} holds another dataset ({shown}): choose another folder, or the same settings to continue"
+        )
+
+
+@contextmanager
+def _lock(root: Path) -> Iterator[None]:
+    with (root / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(f"{root}: another process is making this dataset") from error
+        yield
+
+
+@dataclass
+class _Crew:
+    """Worker processes, each fed and watched by a thread."""
+
+    maker: Maker
+    root: Path
+    options: MakeOptions
+    bar: tqdm
+    _processes: set[subprocess.Popen[str]] = field(default_factory=set)
+    _stopping: bool = False
+
+    def make(self, numbers: list[int]) -> dict[int, str]:
+        """Makes the shards; returns the reasons of those that failed."""
+        jobs: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for number in numbers:
+            jobs.put(number)
+        failures: dict[int, str] = {}
+
+        def work() -> None:
+            with suppress(queue.Empty):
+                while not self._stopping:
+                    number = jobs.get_nowait()
+                    if reason := self._make_one(number):
+                        failures[number] = reason
+
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(self.options.workers, len(numbers)))]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(0.2)  # returns to Python often, so that an interrupt is noticed
+        finally:
+            self._stopping = True
+            for process in list(self._processes):
+                _kill(process)
+        return failures
+
+    def _make_one(self, number: int) -> str:
+        reason = ""
+        for _ in range(_TRIES):
+            reason = self._attempt(number)
+            if not reason or self._stopping:
+                break
+        return reason
+
+    def _attempt(self, number: int) -> str:
+        with tempfile.TemporaryDirectory(prefix="aapt-video-") as litter:
+            return self._attempt_in(litter, number)
+
+    def _attempt_in(self, litter: str, number: int) -> str:
+        """Runs one worker to its end; returns why it failed, or nothing."""
+        job = {
+            "maker": self.maker.name,
+            "config": asdict(self.maker.config),
+            "root": str(self.root.resolve()),
+            "shard": number,
+            "compress": self.options.compress,
+            "litter": litter,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aapt_video.worlds.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # so that the engine's own processes can be ended together with it
+        )
+        self._processes.add(process)
+        assert process.stdin and process.stdout and process.stderr
+        errors: list[str] = []
+        reader = threading.Thread(target=lambda: errors.extend(process.stderr or ()), daemon=True)
+        reader.start()
+        alarm = _Alarm(self.options.timeout, process)
+        frames = 0
+        try:
+            with suppress(BrokenPipeError):  # a worker that ends at once says why on its standard error
+                process.stdin.write(json.dumps(job))
+                process.stdin.close()
+            for line in process.stdout:
+                alarm.restart()
+                frames += int(line)
+                self.bar.update(int(line))
+            process.wait()
+        finally:
+            alarm.cancel()
+            _kill(process)
+            self._processes.discard(process)
+        reader.join()
+        if not alarm.rang and not process.returncode:
+            return ""
+        self.bar.update(-frames)
+        shutil.rmtree(unfinished_folder(self.root, number, process.pid), ignore_errors=True)
+        if alarm.rang:
+            return f"no sign of life for {self.options.timeout:g} s; the worker was ended"
+        return errors[-1].strip() if errors else f"the worker ended with {process.returncode}"
+
+
+class _Alarm:
+    """Ends a process unless it is restarted in time."""
+
+    def __init__(self, seconds: float, process: subprocess.Popen[str]) -> None:
+        self._seconds, self._process, self.rang = seconds, process, False
+        self.restart()
+
+    def restart(self) -> None:
+        self.cancel()
+        self._timer = threading.Timer(self._seconds, self._ring)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def cancel(self) -> None:
+        if hasattr(self, "_timer"):
+            self._timer.cancel()
+
+    def _ring(self) -> None:
+        self.rang = True
+        _kill(self._process)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """Ends a worker and everything that it started."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -109,16 +109,23 @@ def gather_keys(
     v_pages: torch.Tensor,
     rows: int,
     page_table: torch.Tensor,
-    page_count: int,
-    last_rows: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The valid keys and values of one stream's segment, [h, n, d] each."""
-    listed = page_table[:page_count].long()
-    layout = layout_of(k_pages)
-    keys = logical_k(k_pages[listed], rows, layout).transpose(0, 1).flatten(1, 2)
-    values = logical_v(v_pages[listed], rows, layout).transpose(0, 1).flatten(1, 2)
-    valid = max(0, (page_count - 1) * rows + last_rows) if page_count else 0
-    return keys[:, :valid], values[:, :valid]
+    page_count: torch.Tensor,
+    last_rows: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The keys and values that a segment lists, [B, h, P rows, d] each, and which of them are valid, [B, P rows].
+
+    What is not valid is zero, whatever the storage holds.
+    """
+    layout, listed = layout_of(k_pages), page_table.shape[1]
+    place = torch.arange(listed, device=page_table.device)
+    page = torch.where(place < page_count[:, None], page_table, 0).long()
+    count = torch.where(place + 1 == page_count[:, None], last_rows[:, None], rows)
+    count = torch.where(place < page_count[:, None], count, 0)  # [B, P], valid rows
+    valid = (torch.arange(rows, device=count.device) < count[..., None]).flatten(1)
+    keys = logical_k(k_pages[page], rows, layout).transpose(1, 2).flatten(2, 3)
+    values = logical_v(v_pages[page], rows, layout).transpose(1, 2).flatten(2, 3)
+    keep = valid[:, None, :, None]
+    return torch.where(keep, keys, 0), torch.where(keep, values, 0), valid
 
 
 def paged_attention(
@@ -132,26 +139,19 @@ def paged_attention(
     query_index: Sequence[int],
     scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    outputs, sums = [], []
-    for b in range(queries[0].shape[0]):
-        scores, values = [], []
-        for i, query in enumerate(query_index):
-            k, v = gather_keys(
-                k_pages[i],
-                v_pages[i],
-                rows[i],
-                page_tables[i][b],
-                int(page_counts[i][b]),
-                int(last_rows[i][b]),
-            )
-            q = wide(queries[query][b]).transpose(0, 1)  # [h, L, d]
-            scores.append(q @ wide(k).transpose(1, 2) * scale)
-            values.append(wide(v))
-        score, value = torch.cat(scores, -1), torch.cat(values, 1)
-        sums.append(torch.logsumexp(score, -1))
-        weights = torch.softmax(score, -1) if score.shape[-1] else score
-        outputs.append((weights @ value).transpose(0, 1))
-    return torch.stack(outputs).to(queries[0].dtype), torch.stack(sums).float()
+    scores, values = [], []
+    for i, query in enumerate(query_index):
+        k, v, valid = gather_keys(k_pages[i], v_pages[i], rows[i], page_tables[i], page_counts[i], last_rows[i])
+        score = wide(queries[query]).transpose(1, 2) @ wide(k).transpose(2, 3) * scale
+        scores.append(score.masked_fill(~valid[:, None, None], -torch.inf))
+        values.append(wide(v))
+    score = torch.cat(scores, -1)  # [B, h, L, keys]
+    top = score.amax(-1, keepdim=True).detach().clamp_min(torch.finfo(score.dtype).min)
+    weight = torch.exp(score - top)
+    total = weight.sum(-1, keepdim=True)
+    out = weight @ torch.cat(values, 2) / total.clamp_min(torch.finfo(score.dtype).tiny)
+    lse = (torch.log(total) + top).squeeze(-1)
+    return out.transpose(1, 2).to(queries[0].dtype), lse.float()
 
 
 def modulate(

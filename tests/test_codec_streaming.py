@@ -146,6 +146,18 @@ def test_a_step_builds_no_graph() -> None:
     assert not any(late.requires_grad for late in state.late)
 
 
+def test_a_step_traces_as_one_graph() -> None:
+    """So that torch.compile can have all of it."""
+    codec = make_codec(CONFIGS["test"])
+    state = codec.open_decoder(1, 16, 24)
+    latents = codec.encode(make_video(codec.config, latents=3, batch=1))
+    codec.decode_step(latents[:, :, 0], state)
+    fork = state.clone()
+    traced = torch.compile(codec.decode_step, backend="eager", fullgraph=True)
+    for latent in latents[:, :, 1:].unbind(2):
+        assert torch.equal(traced(latent, state), codec.decode_step(latent, fork))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_state_bytes_are_known_before_allocation(name: str, dtype: torch.dtype) -> None:

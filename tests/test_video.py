@@ -61,7 +61,18 @@ def test_the_file_is_h264_that_browsers_play_at_the_rate_asked_for(tmp_path: Pat
     with av.open(str(tmp_path / "clip.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert {stream.codec_context.colorspace, stream.codec_context.color_primaries} == {1}  # BT.709
         assert abs(stream.average_rate - Fraction(2997, 100)) < 1e-3
+
+
+def test_colours_survive_in_the_standard_that_players_assume(tmp_path: Path) -> None:
+    colours = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255], [200, 120, 40]], dtype=torch.uint8)
+    write_mp4(tmp_path / "clip.mp4", [colours[:, None, None].expand(-1, 16, 16, -1)], crf=1)
+    back = torch.cat(list(read_video(tmp_path / "clip.mp4")))[:, 8, 8]
+    assert (back.int() - colours.int()).abs().max() <= 4
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        red = next(container.decode(video=0))
+    assert abs(int(red.to_ndarray()[8, 8]) - 63) <= 1  # 16 + 219 * 0.2126, the luma of red in BT.709
 
 
 def test_ctrl_c_keeps_what_is_done_as_a_playable_file(tmp_path: Path) -> None:
@@ -105,6 +116,8 @@ def test_frames_that_make_no_video_are_refused(tmp_path: Path) -> None:
         write_mp4(path, [make_frames(2).float()])
     with pytest.raises(ValueError, match=r"frames is empty"):
         write_mp4(path, [])
+    with pytest.raises(ValueError, match=r"frames is empty"):
+        write_mp4(path, [make_frames(0)])
     with pytest.raises(ValueError, match=r"crf=60 must be in 0\.\.51"):
         write_mp4(path, [], crf=60)
     with pytest.raises(ValueError, match=r"fps=0 must be positive"):

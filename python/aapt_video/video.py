@@ -19,9 +19,12 @@ from torch import Tensor
 
 Frames = Tensor | np.ndarray
 
+_BT709 = 1  # its number among the primaries, transfer curves and matrices of H.264 (ITU-T H.273)
+_LIMITED = 1  # the range of its levels: 16..235
+
 
 class Mp4Writer:
-    """Encodes frames as they come (H.264, yuv420p); a context manager.
+    """Encodes frames as they come (H.264, yuv420p, BT.709 and tagged so); a context manager.
 
     The file appears under its name when the block ends, whole. A block that Ctrl-C ends leaves what was encoded
     so far as a playable file; one that any other error ends leaves none.
@@ -58,8 +61,9 @@ class Mp4Writer:
                 f"file has one size"
             )
         for picture in pictures:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            self._container.mux(self._stream.encode(frame))
+            rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            yuv = rgb.reformat(format="yuv420p", dst_colorspace="ITU709")
+            self._container.mux(self._stream.encode(yuv))
             self.count += 1
 
     def _open(self, height: int, width: int) -> None:
@@ -67,6 +71,9 @@ class Mp4Writer:
         self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "faststart"})
         self._stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": str(self._crf)})
         self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, "yuv420p"
+        context = self._stream.codec_context
+        context.color_primaries = context.color_trc = context.colorspace = _BT709
+        context.color_range = _LIMITED
 
     def __enter__(self) -> "Mp4Writer":
         return self
@@ -74,7 +81,7 @@ class Mp4Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        keep = kind is None or issubclass(kind, KeyboardInterrupt)
+        keep = self.count > 0 and (kind is None or issubclass(kind, KeyboardInterrupt))
         if self._container is not None:
             try:
                 if keep:
@@ -84,7 +91,7 @@ class Mp4Writer:
                     os.replace(self._partial, self.path)
             finally:
                 self._partial.unlink(missing_ok=True)
-        elif kind is None:
+        if kind is None and self.count == 0:
             raise ValueError(f"frames is empty: nothing to write to {self.path}")
 
 

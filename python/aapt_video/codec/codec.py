@@ -48,6 +48,7 @@ class Codec(nn.Module):
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.config = config
+        self._time, self._space = config.time, config.space
         channels, block = config.channels, 3 * config.time * config.space**2
         self.encoder = Encoder(config.encoder, 2 * channels)
         self.decoder = Decoder(config.decoder, channels)
@@ -114,11 +115,11 @@ class Codec(nn.Module):
         """The next pictures [B, 3, n, H, W] (n = 1 at first, then `time`) -> their latent [B, C, h, w]."""
         self._check_pictures("frames", frames)
         self._check_state("frames", (frames.shape[0], *frames.shape[3:]), state, self.encoder)
-        count = self.config.time if state.started else 1
+        count = self._time if state.started else 1
         if frames.shape[2] != count:
             raise ValueError(
                 f"frames holds {frames.shape[2]} frames; this step takes {count}: one at the start of a "
-                f"video, then always {self.config.time}"
+                f"video, then always {self._time}"
             )
         posterior = self._posterior(frames, self._late(self.encoder, state), first=not state.started)
         state.started = True
@@ -129,7 +130,7 @@ class Codec(nn.Module):
         """The next latent [B, C, h, w] -> its pictures [B, 3, n, H, W]: n = 1 at first, then `time`."""
         self._check_latents("latent", latent, 4)
         batch, _, height, width = latent.shape
-        space = self.config.space
+        space = self._space
         self._check_state("latent", (batch, height * space, width * space), state, self.decoder)
         own = self.from_unit_scale(latent.unsqueeze(2))
         pictures = self._pictures(own, self._late(self.decoder, state), first=not state.started)
@@ -141,7 +142,7 @@ class Codec(nn.Module):
     def check_video(self, video: Tensor) -> None:
         """Raises ValueError unless `video` is what `encode` takes."""
         self._check_pictures("video", video)
-        frames, time = video.shape[2], self.config.time
+        frames, time = video.shape[2], self._time
         if (frames - 1) % time:
             shorter = (frames - 1) // time * time + 1
             raise ValueError(
@@ -163,14 +164,14 @@ class Codec(nn.Module):
         x = _inside(video.to(self.dtype))
         mean, logvar = self.encoder(x, late, first).chunk(2, dim=-1)
         if self.block_encoder is not None:
-            mean = mean + self.block_encoder(fold(x, self.config.time, self.config.space, first))
+            mean = mean + self.block_encoder(fold(x, self._time, self._space, first))
         return Posterior(_outside(mean), _outside(logvar))
 
     def _pictures(self, latents: Tensor, late: Late, first: bool) -> Tensor:
         x = _inside(latents.to(self.dtype))
         video = self.decoder(x, late, first)
         if self.block_decoder is not None:
-            video = video + unfold(self.block_decoder(x), self.config.time, self.config.space, first)
+            video = video + unfold(self.block_decoder(x), self._time, self._space, first)
         return _outside(video)
 
     @property
@@ -179,7 +180,7 @@ class Codec(nn.Module):
         return self.encoder.stem.weight.dtype
 
     def _open(self, net: Net, batch: int, height: int, width: int) -> CodecState:
-        space = self.config.space
+        space = self._space
         for name, value in (("height", height), ("width", width)):
             if value < space or value % space:
                 raise ValueError(f"{name}={value} must be a positive multiple of {space} (pixels per latent pixel)")
@@ -195,7 +196,7 @@ class Codec(nn.Module):
         return {conv: late for (conv, _), late in zip(net.causal, state.late, strict=True)}
 
     def _check_pictures(self, name: str, video: Tensor) -> None:
-        space = self.config.space
+        space = self._space
         if video.ndim != 5 or video.shape[1] != 3:
             raise ValueError(f"{name} has shape {list(video.shape)}; it must be [B, 3, frames, H, W]")
         if not video.is_floating_point():

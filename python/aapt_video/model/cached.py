@@ -1,0 +1,282 @@
+"""The forward of a stream: one latent frame, through the operators, over pages.
+
+    weights = CachedTransformer(model)                   # once: laid out, and run for the constant timestep
+    forward = weights.open(batch, height, width, pool, text_pool)     # once per (batch, resolution)
+    forward.plan([FramePlan(...), ...])                  # each step: small integers into static tables
+    latent = forward.run(noise, condition, previous)     # the pass; nothing here depends on the plan's values
+
+`run` may be captured in a CUDA graph: what changes from step to step is in tables at fixed addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+import aapt_ext
+from aapt_ext import PagePool, Segment, reference
+
+from .block import Modulation, modulation, run_block
+from .config import TransformerConfig
+from .kernels import BlockWeights, Buffer, Kernels, Projection
+from .rotary import pinned_time, rotation_dtype, space_angles, time_angles
+from .transformer import Transformer
+
+
+@dataclass(frozen=True)
+class FramePlan:
+    """What one stream does in one step. Page numbers are those of the pools that the forward was opened with."""
+
+    number: int
+    """The position, from 1 on."""
+    page: int
+    """Where its keys and values go."""
+    window: tuple[int, ...]
+    """Pages of the newest positions before it, at most N, in any order."""
+    pinned: int | None = None
+    """The first position's page, where it is not among `window`."""
+    text: int | None = None
+    """The prompt's page."""
+    text_tokens: int = 0
+    """Valid tokens of the prompt."""
+
+
+class CachedTransformer:
+    """A transformer's weights for streams, in the dtype and on the device that the model has.
+
+    Args:
+        model: is not changed; on a GPU its weights are shared, on a CPU they are packed.
+        timestep: of the single pass; 1 is pure noise.
+
+    Raises:
+        ValueError: the model is not causal.
+    """
+
+    @torch.no_grad()
+    def __init__(self, model: Transformer, timestep: float = 1.0) -> None:
+        config = model.config
+        if not config.causal:
+            raise ValueError("config.causal is False; a stream needs a model that was adapted to see only the past")
+        self.model, self.config, self.timestep = model, config, timestep
+        weight = model.head.weight
+        self.dtype, self.device = weight.dtype, weight.device
+        self.patch, self.head = Projection.of(model.patch), Projection.of(model.head)
+        self.blocks = [BlockWeights.of(block) for block in model.stack]
+        embedding = model.time_embedding(torch.full((1,), timestep, dtype=torch.float64, device=self.device))
+        embedding = reference.wide(embedding)
+        silu = torch.nn.functional.silu(embedding)
+        time = torch.nn.functional.linear(
+            silu, reference.wide(model.time_blocks.weight), reference.wide(model.time_blocks.bias)
+        )
+        self.modulations = [
+            Modulation(*(vector.to(self.dtype) for vector in modulation(reference.wide(block.table), time)))
+            for block in model.stack
+        ]
+        self.shift, self.scale = (reference.wide(model.final_table) + embedding).to(self.dtype).unsqueeze(1)
+
+    def page_pool(self, pages: int, tokens: int) -> PagePool:
+        """A pool for frames of `tokens` tokens."""
+        config = self.config
+        return PagePool(
+            config.blocks, pages, config.heads, tokens, config.head_dim, dtype=self.dtype, device=self.device
+        )
+
+    def text_pool(self, pages: int) -> PagePool:
+        """A pool for prompts."""
+        return self.page_pool(pages, self.config.text_tokens)
+
+    @torch.no_grad()
+    def write_text(self, embedding: Tensor, pool: PagePool, page: int) -> None:
+        """Runs the text side for one prompt [S, text width] and writes its keys to a page of a text pool."""
+        embedding = embedding.to(self.device, self.dtype)[None]
+        keys = self.model.encode_text(embedding, [embedding.shape[1]], self.timestep)
+        for layer, (k, v) in enumerate(keys.layers):
+            pool.write(layer, page, k[0].transpose(0, 1), v[0].transpose(0, 1))
+
+    def open(self, batch: int, height: int, width: int, pool: PagePool, text_pool: PagePool | None) -> Forward:
+        """Buffers for `batch` streams of height x width latent pixels."""
+        return Forward(self, batch, height, width, pool, text_pool)
+
+
+class Tables:
+    """The small values that change every step, in one piece of memory that is filled on the host and copied once."""
+
+    def __init__(self, config: TransformerConfig, batch: int, rows: int, exact: torch.dtype, device: torch.device):
+        pairs = config.rope_pairs[0]
+        shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
+            "time": ((batch, pairs, 2), exact),
+            "pinned_time": ((batch, pairs, 2), exact),
+            "page": ((batch,), torch.int32),
+            "window": ((batch, config.window + 1), torch.int32),
+            "window_count": ((batch,), torch.int32),
+            "window_last": ((batch,), torch.int32),
+            "pinned": ((batch, 1), torch.int32),
+            "pinned_count": ((batch,), torch.int32),
+            "text": ((batch, 1), torch.int32),
+            "text_count": ((batch,), torch.int32),
+            "text_last": ((batch,), torch.int32),
+        }
+        spans, end = {}, 0
+        for name, (shape, dtype) in shapes.items():
+            spans[name] = (end, end + dtype.itemsize * torch.Size(shape).numel())
+            end = -(-spans[name][1] // 16) * 16
+        self._host = torch.zeros(end, dtype=torch.uint8, pin_memory=device.type == "cuda")
+        self._device = self._host if device.type == "cpu" else torch.zeros_like(self._host, device=device)
+
+        def views(memory: Tensor) -> dict[str, Tensor]:
+            return {
+                name: memory[slice(*spans[name])].view(dtype).view(shape) for name, (shape, dtype) in shapes.items()
+            }
+
+        self.on_device = views(self._device)
+        self.on_host = {name: view.numpy() for name, view in views(self._host).items()}
+        self.on_host["window_last"][:] = rows
+        self.on_host["text_last"][:] = 1
+
+    def upload(self) -> None:
+        if self._device is not self._host:
+            self._device.copy_(self._host, non_blocking=True)
+
+
+class Forward:
+    """One pass for a fixed number of streams at a fixed resolution."""
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        weights: CachedTransformer,
+        batch: int,
+        height: int,
+        width: int,
+        pool: PagePool,
+        text_pool: PagePool | None,
+    ) -> None:
+        config, dtype, device = weights.config, weights.dtype, weights.device
+        self.weights, self.config, self.batch = weights, config, batch
+        tokens = config.tokens(height, width)
+        exact = rotation_dtype(dtype)
+        self._tables = Tables(config, batch, tokens, exact, device)
+        self._kernels = Kernels(config, batch, tokens, dtype, device)
+        self._space = space_angles(config, height, width).to(device, exact)
+        self._modulations = [Modulation(*(self._per_stream(v) for v in m)) for m in weights.modulations]
+        self._shift, self._scale = self._per_stream(weights.shift), self._per_stream(weights.scale)
+        heads = (batch, tokens, config.heads, config.head_dim)
+        self._capped = config.pinned == "cap"
+        self._q, self._q_pinned = (torch.empty(heads, dtype=dtype, device=device) for _ in range(2))
+        self._lse = torch.empty(batch, config.heads, tokens, dtype=torch.float32, device=device)
+        self._layers = [self._layer(layer, pool, text_pool) for layer in range(config.blocks)]
+
+    def _per_stream(self, vector: Tensor) -> Tensor:
+        return vector.expand(self.batch, -1).contiguous()
+
+    def plan(self, plans: Sequence[FramePlan]) -> None:
+        """Fills the tables for the next `run`.
+
+        Raises:
+            ValueError: their number is not the batch that was opened, or a window is too long.
+        """
+        if len(plans) != self.batch:
+            raise ValueError(f"plans has {len(plans)} entries; this forward was opened for {self.batch} streams")
+        host, config = self._tables.on_host, self.config
+        for plan in plans:
+            if len(plan.window) > config.window:
+                raise ValueError(f"window lists {len(plan.window)} pages; it must list at most {config.window}")
+        for b, plan in enumerate(plans):
+            seen = len(plan.window)
+            host["page"][b] = plan.page
+            host["window"][b, :seen] = plan.window
+            host["window"][b, seen] = plan.page
+            host["window_count"][b] = seen + 1
+            host["pinned"][b, 0] = plan.pinned or 0
+            host["pinned_count"][b] = plan.pinned is not None
+            host["text"][b, 0] = plan.text or 0
+            host["text_count"][b] = plan.text is not None
+            host["text_last"][b] = max(1, plan.text_tokens)
+        numbers = [plan.number for plan in plans]
+        host["time"][:] = time_angles(config, numbers).numpy()
+        host["pinned_time"][:] = time_angles(config, [pinned_time(config, n) for n in numbers]).numpy()
+        self._tables.upload()
+
+    @torch.no_grad()
+    def run(self, noise: Tensor, condition: Tensor | None, previous: Tensor, out: Tensor | None = None) -> Tensor:
+        """One pass over the planned frames; keys and values go to the planned pages.
+
+        Args:
+            noise, previous: [B, C, H, W].
+            condition: [B, condition channels, H, W] or None.
+            out: [B, C, H, W] to write to; allocated where None.
+
+        Returns:
+            The clean latents [B, C, H, W].
+        """
+        weights, kernels = self.weights, self._kernels
+        sources = [source for source in (noise, condition, previous) if source is not None]
+        place = kernels.buffer("x")
+        embedded = aapt_ext.patch_embed(
+            sources, weights.patch.weight, weights.patch.bias, out=None if place is None else place.tokens
+        )
+        x = Buffer.over(embedded) if place is None else place
+        y: Buffer | None = None
+        gate: Tensor | None = None
+        for block, vectors, (attend, attend_text) in zip(weights.blocks, self._modulations, self._layers, strict=True):
+            x, y, gate = run_block(block, x, y, gate, vectors, kernels, attend, attend_text)
+        x, _ = kernels.modulate(x, y, gate)
+        latent: Tensor = aapt_ext.denoise(
+            x.tokens, self._scale, self._shift, weights.head.weight, weights.head.bias, noise, weights.timestep,
+            eps=self.config.eps, out=out,
+        )  # fmt: skip
+        return latent
+
+    def _layer(
+        self, layer: int, pool: PagePool, text_pool: PagePool | None
+    ) -> tuple[Callable[[Buffer], Buffer], Callable[[Buffer], Buffer]]:
+        """The attention of one block, over one layer of the pools."""
+        config, tables, block = self.config, self._tables.on_device, self.weights.blocks[layer]
+        k_pages, v_pages = pool.layer(layer)
+        far = 1 if self._capped else 0  # the query for what may seem nearer than it is
+        segments = [
+            Segment(k_pages, v_pages, pool.rows, tables["pinned"], tables["pinned_count"], tables["window_last"], far),
+            Segment(k_pages, v_pages, pool.rows, tables["window"], tables["window_count"], tables["window_last"]),
+        ]
+        text: list[Segment] = []
+        if text_pool is not None:
+            fields = (tables["text"], tables["text_count"], tables["text_last"])
+            joint = config.text == "joint"
+            text = [Segment(*text_pool.layer(layer), text_pool.rows, *fields, far if joint else 0)]
+            segments = text + segments if joint else segments
+
+        def attend(qkv: Buffer) -> Buffer:
+            q, q_pinned = aapt_ext.cache_write(
+                torch.unflatten(qkv.tokens, 2, (3, config.heads, config.head_dim)),
+                block.qk_norm.q,
+                block.qk_norm.k,
+                tables["time"],
+                self._space,
+                tables["page"],
+                k_pages,
+                v_pages,
+                pinned_rotation=tables["pinned_time"] if self._capped else None,
+                eps=config.eps,
+                q=self._q if self._kernels.in_place else None,
+                q_pinned=self._q_pinned if self._kernels.in_place and self._capped else None,
+            )
+            return self._attention([q] if q_pinned is None else [q, q_pinned], segments)
+
+        def attend_text(q: Buffer) -> Buffer:
+            assert block.cross is not None
+            heads = torch.unflatten(q.tokens, 2, (config.heads, config.head_dim))
+            normed = reference.qk_norm(reference.wide(heads), block.cross.qk_norm.q, config.eps)
+            return self._attention([normed.to(heads.dtype)], text)
+
+        return attend, attend_text
+
+    def _attention(self, queries: list[Tensor], segments: list[Segment]) -> Buffer:
+        out = self._kernels.buffer("seen")
+        if out is None:
+            seen, _ = aapt_ext.paged_attention(queries, segments)
+            return Buffer.over(seen.flatten(2))
+        aapt_ext.paged_attention(queries, segments, out=out.tokens.view(queries[0].shape), lse=self._lse)
+        return out

@@ -1,0 +1,66 @@
+"""Three-axis rotary position embedding: time, row, column.
+
+A pair of features turns by its position times its frequency. Positions are computed in float64, so that a stream that
+has run for a year turns as exactly as a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .config import PATCH, TransformerConfig
+
+
+def rotation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of cosines and sines for activations of `dtype`."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def time_angles(config: TransformerConfig, times: Sequence[float] | Tensor) -> Tensor:
+    """Cosines and sines of the time pairs.
+
+    Args:
+        times: [n], latent frames (positions may be fractional).
+
+    Returns:
+        [n, pairs, 2], float64, on the CPU.
+    """
+    frequencies = _frequencies(config, config.rope_pairs[0])
+    return _cos_sin(torch.as_tensor(times, dtype=torch.float64)[:, None] * config.rope_interval * frequencies)
+
+
+def space_angles(config: TransformerConfig, height: int, width: int) -> Tensor:
+    """Cosines and sines of the row and column pairs of each token.
+
+    Args:
+        height, width: of a latent frame, in latent pixels.
+
+    Returns:
+        [L, pairs, 2], float64, on the CPU; rows first, then columns.
+    """
+    rows, columns = height // PATCH, width // PATCH
+    row_unit, column_unit = (1.0, 1.0)
+    if config.rope_grid is not None:
+        row_unit, column_unit = config.rope_grid[0] / rows, config.rope_grid[1] / columns
+    _, row_pairs, column_pairs = config.rope_pairs
+    y = torch.arange(rows, dtype=torch.float64)[:, None] * row_unit * _frequencies(config, row_pairs)
+    x = torch.arange(columns, dtype=torch.float64)[:, None] * column_unit * _frequencies(config, column_pairs)
+    y = y[:, None].expand(rows, columns, row_pairs)
+    x = x[None].expand(rows, columns, column_pairs)
+    return _cos_sin(torch.cat((y, x), -1).flatten(0, 1))
+
+
+def pinned_time(config: TransformerConfig, frame: int, first: int = 1) -> int:
+    """Where position `frame` seems to be when it looks at text and at the pinned position `first`."""
+    return first + min(frame - first, config.pinned_cap) if config.pinned == "cap" else frame
+
+
+def _frequencies(config: TransformerConfig, pairs: int) -> Tensor:
+    return config.rope_theta ** (-torch.arange(pairs, dtype=torch.float64) / max(pairs, 1))
+
+
+def _cos_sin(angles: Tensor) -> Tensor:
+    return torch.stack((angles.cos(), angles.sin()), -1)

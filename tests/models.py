@@ -1,0 +1,107 @@
+"""Small transformers with weights that leave no part silent, clips for them, and a stream over pages without policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aapt_ext import PagePool
+from aapt_video.model import CachedTransformer, FramePlan, TextKeys, Transformer, TransformerConfig, named_config
+
+HEIGHT, WIDTH = 4, 6  # latent pixels: 6 tokens, which fill no tile
+TINY = named_config("tiny")
+CONFIGS: dict[str, TransformerConfig] = {
+    "joint, cap": TINY,
+    "joint, keep": replace(TINY, pinned="keep"),
+    "joint, norm over all heads": replace(TINY, qk_norm="all"),
+    "cross, Wan": replace(TINY, text="cross", qk_norm="all", condition_channels=0),
+    "cross, keep": replace(TINY, text="cross", pinned="keep"),
+    "no text, odd sizes": replace(TINY, text="none", width=30, heads=3, mlp=50, window=3, pinned_cap=3, blocks=3),
+    "stretched grid": replace(TINY, rope_grid=(8, 8), rope_interval=0.5),
+}
+
+
+def random_model(config: TransformerConfig, seed: int = 0, dtype: torch.dtype = torch.float64) -> Transformer:
+    """Every weight is random, also those that training starts at zero."""
+    generator = torch.Generator().manual_seed(seed)
+    model = Transformer(config).to(dtype)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64).mul(0.2).to(dtype))
+    return model
+
+
+@dataclass
+class Clip:
+    """Inputs of T positions of B streams."""
+
+    noise: Tensor
+    previous: Tensor
+    condition: Tensor | None
+    embeddings: list[Tensor]
+    """Two prompts per stream, [B, S, text width] each; empty where there is no text."""
+    lengths: list[list[int]]
+
+    @staticmethod
+    def random(config: TransformerConfig, batch: int, frames: int, dtype: torch.dtype = torch.float64) -> Clip:
+        generator = torch.Generator().manual_seed(1)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+        shape = (batch, frames, config.channels, HEIGHT, WIDTH)
+        channels = config.condition_channels
+        condition = normal(batch, frames, channels, HEIGHT, WIDTH) if channels else None
+        has_text = config.text != "none"
+        embeddings = [normal(batch, size, config.text_width) for size in (5, 9)] if has_text else []
+        lengths = [[5 - b for b in range(batch)], [9 - 2 * b for b in range(batch)]] if has_text else []
+        return Clip(normal(*shape), normal(*shape), condition, embeddings, lengths)
+
+    def texts(self, model: Transformer) -> list[TextKeys]:
+        return [
+            model.encode_text(embedding, lengths)
+            for embedding, lengths in zip(self.embeddings, self.lengths, strict=True)
+        ]
+
+    def frame(self, i: int, streams: slice = slice(None)) -> tuple[Tensor, Tensor | None, Tensor]:
+        condition = None if self.condition is None else self.condition[streams, i].contiguous()
+        return self.noise[streams, i].contiguous(), condition, self.previous[streams, i].contiguous()
+
+
+class PagedStreams:
+    """B streams over pages that never give a page back, so that every past can be returned to."""
+
+    def __init__(self, model: Transformer, clip: Clip, pages: int = 200) -> None:
+        config = model.config
+        self.config, self.clip, self.batch = config, clip, len(clip.noise)
+        weights = CachedTransformer(model)
+        self.pool: PagePool = weights.page_pool(pages, config.tokens(HEIGHT, WIDTH))
+        self.text_pool = weights.text_pool(2 * self.batch) if config.text != "none" else None
+        self.text_pages: list[list[int]] = []
+        for embedding, lengths in zip(clip.embeddings, clip.lengths, strict=True):
+            assert self.text_pool is not None
+            self.text_pages.append(self.text_pool.allocate(self.batch))
+            for b, page in enumerate(self.text_pages[-1]):
+                weights.write_text(embedding[b, : lengths[b]], self.text_pool, page)
+        self.forward = weights.open(self.batch, HEIGHT, WIDTH, self.pool, self.text_pool)
+        self.own: list[list[int]] = [[] for _ in range(self.batch)]
+
+    def plan(self, b: int, prompt: int = 0) -> FramePlan:
+        number = len(self.own[b]) + 1
+        page = self.pool.allocate()[0]
+        pinned = self.own[b][0] if number - 1 > self.config.window else None
+        text: dict[str, Any] = {}
+        if self.text_pages:
+            text = {"text": self.text_pages[prompt][b], "text_tokens": self.clip.lengths[prompt][b]}
+        plan = FramePlan(number, page, tuple(self.own[b][-self.config.window :]), pinned, **text)
+        self.own[b].append(page)
+        return plan
+
+    def step(self, prompt: int = 0) -> Tensor:
+        """The next latents [B, C, H, W]; the clip's inputs are those of stream 0's position."""
+        i = len(self.own[0])
+        self.forward.plan([self.plan(b, prompt) for b in range(self.batch)])
+        return self.forward.run(*self.clip.frame(i))

@@ -19,7 +19,7 @@ class Kernels:
     def __call__(self, name: str, *arguments: object) -> str:
         function = getattr(self.library, name)
         function.restype = ctypes.c_char_p
-        return function(*[_c_value(a) for a in arguments]).decode()
+        return str(function(*[_c_value(a) for a in arguments]).decode())
 
     def seed(self, seed: int) -> None:
         self.library.emulator_seed(ctypes.c_uint(seed))

@@ -1,27 +1,13 @@
 // C functions by which the tests run kernels in the emulator. Each returns "" or what the emulator objects
 // to.
-#include <string>
+#include "exports.h"
 
-#include "emulator/launch.h"
 #include "emulator/layout_dump.cuh"
 #include "kernels.cuh"
 
 namespace {
 
 using namespace aapt;
-
-template <class Run>
-const char* guarded(Run run) {
-  thread_local std::string message;
-  message.clear();
-  try {
-    run();
-  } catch (const std::exception& error) {
-    message = error.what();
-  }
-  emulator::set_cluster(1);
-  return message.c_str();
-}
 
 ptx::TensorMap matrix_map(const uint16_t* base, uint64_t rows, uint64_t columns, uint32_t box_rows) {
   ptx::TensorMapSpec spec;
@@ -36,8 +22,6 @@ ptx::TensorMap matrix_map(const uint16_t* base, uint64_t rows, uint64_t columns,
 }
 
 }  // namespace
-
-#define EXPORT extern "C" __attribute__((visibility("default")))
 
 EXPORT void emulator_seed(unsigned seed) {
   emulator::set_seed(seed);

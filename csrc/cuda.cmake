@@ -3,7 +3,13 @@
 
 target_sources(aapt_core PRIVATE core/cuda_device.cu)
 target_compile_definitions(aapt_core PUBLIC AAPT_CUDA)
-find_package(CUDAToolkit REQUIRED)
-target_link_libraries(aapt_core PUBLIC CUDA::cudart_static)
 target_compile_options(aapt_core PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra -lineinfo --resource-usage -Werror=all-warnings>)
+
+# Found beside nvcc, by hand: CMake's own module does not know the folders of the compiler's wheels.
+get_filename_component(cuda_bin "${CMAKE_CUDA_COMPILER}" REALPATH)
+get_filename_component(cuda_bin "${cuda_bin}" DIRECTORY)
+find_library(AAPT_CUDART cudart_static REQUIRED
+  HINTS ${CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES} ${cuda_bin}/../lib ${cuda_bin}/../lib64
+        ${cuda_bin}/../targets/x86_64-linux/lib)
+target_link_libraries(aapt_core PUBLIC ${AAPT_CUDART} rt dl pthread)

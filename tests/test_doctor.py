@@ -4,11 +4,11 @@ import torch
 
 import aapt_ext
 from aapt_ext import _C
-from aapt_video import doctor
+from aapt_video import cli, doctor
 
 
 def test_every_fact_of_the_machine_is_told(capsys):
-    doctor.run(doctor.Doctor())
+    cli.main(["doctor"])
     told = capsys.readouterr().out
     assert torch.__version__ in told
     for backend in _C.cpu_backends():

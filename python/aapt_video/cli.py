@@ -26,6 +26,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
+    Command("doctor", "aapt_video.doctor", "Doctor", "run", "print what was built and found, and what is missing"),
     Command(
         "data make doom",
         "aapt_video.worlds.command",

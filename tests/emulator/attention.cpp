@@ -1,5 +1,5 @@
 // C functions by which the tests reach paged attention for Hopper: its plan, and its kernels in the emulator.
-#include "attention/sm90.cuh"
+#include "attention/sm90_launch.cuh"
 #include "exports.h"
 
 using namespace aapt;

@@ -47,6 +47,12 @@ def test_text_pinned_and_window(kernels: Kernels, order: int) -> None:
     assert_right(Case(100, 2, 64, segments, gangs=3, queries=2), kernels)
 
 
+def test_tails_in_a_row(kernels: Kernels, order: int) -> None:
+    """Every step ends within its page, so every V tile must be cleaned, as fast as they come."""
+    segments = [Segment(128, [[0], [1]], [last, last + 1]) for last in (3, 100, 64)]
+    assert_right(Case(20, 5, 64, segments), kernels)
+
+
 @pytest.mark.parametrize("order_of_queries", [(0, 1, 0), (1, 0, 1), (1, 1, 0)])
 def test_each_segment_is_seen_by_its_query(kernels: Kernels, order_of_queries: tuple[int, ...]) -> None:
     segments = [Segment(60, [[i]], [60], query=q) for i, q in enumerate(order_of_queries)]

@@ -1,10 +1,13 @@
 """The doom maker with the real engine: the camera's truth, determinism, resuming, hangs."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -105,12 +108,9 @@ def test_a_killed_maker_is_continued_to_the_same_bytes(made: Path, tmp_path: Pat
 
 def test_a_lost_shard_is_made_again_and_the_others_are_left_alone(made: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
-    make_dataset(DoomMaker(SMALL), root, QUIET)
+    shutil.copytree(made, root)
     kept = (shard_folder(root, 0) / "header.json").stat().st_mtime_ns
-    (shard_folder(root, 1) / "header.json").unlink()
-    for path in shard_folder(root, 1).iterdir():
-        path.unlink()
-    shard_folder(root, 1).rmdir()
+    shutil.rmtree(shard_folder(root, 1))
     assert make_dataset(DoomMaker(SMALL), root, QUIET) == 1
     assert contents(root) == contents(made)
     assert (shard_folder(root, 0) / "header.json").stat().st_mtime_ns == kept
@@ -125,10 +125,37 @@ def test_another_configuration_is_not_mixed_in(made: Path) -> None:
 def test_a_worker_that_gives_no_sign_of_life_is_ended(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(ShardsFailed, match=r"no sign of life for 0\.02 s"):
-        make_dataset(DoomMaker(SMALL), tmp_path / "data", MakeOptions(quiet=True, timeout=0.02))
+        make_dataset(DoomMaker(SMALL), tmp_path / "data", MakeOptions(quiet=True, timeout=0.02, attempts=1))
     assert time.monotonic() - began < 20
     assert finished_shards(tmp_path / "data") == []
     assert not list((tmp_path / "data").glob(".making-*"))
+
+
+def test_a_hung_engine_is_ended_and_leaves_nothing(tmp_path: Path) -> None:
+    """The engine's process is stopped while it works; its parent then waits for it in vain."""
+    root, stopped = tmp_path / "data", threading.Event()
+
+    def stop() -> None:
+        while not stopped.is_set():
+            for link in Path("/proc").glob("[0-9]*/cwd"):
+                with contextlib.suppress(OSError):
+                    ours = (
+                        link.resolve().parent == root and b"vizdoom/vizdoom" in (link.parent / "cmdline").read_bytes()
+                    )
+                    if ours and list(link.resolve().glob("leftovers")):
+                        os.kill(int(link.parent.name), signal.SIGSTOP)
+                        stopped.set()
+
+    watcher = threading.Thread(target=stop, daemon=True)
+    watcher.start()
+    config = DoomConfig(**{**vars(SMALL), "frames": 1210, "clip_frames": 1210})
+    with pytest.raises(ShardsFailed, match="no sign of life for 1 s"):
+        make_dataset(DoomMaker(config), root, MakeOptions(quiet=True, timeout=1, attempts=1))
+    assert stopped.is_set()
+    assert not list(root.glob(".making-*"))
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            assert not str(os.readlink(link)).startswith(str(root))
 
 
 def test_the_engine_leaves_nothing_in_the_working_directory(made: Path, tmp_path: Path) -> None:

@@ -72,6 +72,9 @@ def _run(command: Command, arguments: list[str]) -> None:
     except (ValueError, FileNotFoundError, ModuleNotFoundError, BlockingIOError) as error:
         print(f"aapt-video {command.words}: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"aapt-video {command.words}: interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

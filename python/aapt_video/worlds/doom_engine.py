@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image
 
 from aapt_video.worlds.doom_maps import DoomMap, wad_path
 from aapt_video.worlds.doom_path import Command, Pose
+from aapt_video.worlds.watched import LEFTOVERS
 
 THRUST = 1.0 / 32.0
 """Speed that one count of a movement button adds, map units per tic."""
@@ -106,6 +108,9 @@ class DoomEngine:
         game.set_available_game_variables([getattr(vizdoom.GameVariable, name) for name in names])
         self._game: Any = game
         game.init()
+        # Shared memory that the engine frees when it ends in order, and only then.
+        shared = (f"/dev/shm/ViZDoom{part}{game.get_instance_id()}" for part in ("SM", "MQCtr", "MQDoom"))
+        Path(LEFTOVERS).write_text("\n".join(shared))
         game.send_game_command("god")
 
     def __enter__(self) -> DoomEngine:

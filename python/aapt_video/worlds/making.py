@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import platform
 import queue
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -26,6 +22,7 @@ from aapt_video.worlds.card import write_card
 from aapt_video.worlds.makers import Maker
 from aapt_video.worlds.shards import (
     FORMAT,
+    UNFINISHED,
     ShardHeader,
     finished_shards,
     remove_unfinished,
@@ -33,8 +30,7 @@ from aapt_video.worlds.shards import (
     unfinished_folder,
     write_json,
 )
-
-_TRIES = 3  # a shard whose process hangs or crashes is started again so often
+from aapt_video.worlds.watched import WatchedWorker
 
 
 @dataclass(frozen=True)
@@ -47,12 +43,15 @@ class MakeOptions:
     """Store H.264 (near lossless) in place of raw frames: about a tenth of the space, slower to read."""
     timeout: float = 60.0
     """Seconds without a sign of life after which a worker counts as hung."""
+    attempts: int = 3
+    """How often a shard is started whose worker hangs or crashes."""
     quiet: bool = False
     """No progress bar."""
 
     def __post_init__(self) -> None:
-        if self.workers < 1 or self.timeout <= 0:
-            raise ValueError(f"workers={self.workers}, timeout={self.timeout}: both must be positive")
+        for name in ("workers", "timeout", "attempts"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}={getattr(self, name)}: must be positive")
 
 
 class ShardsFailed(RuntimeError):
@@ -140,13 +139,13 @@ def _lock(root: Path) -> Iterator[None]:
 
 @dataclass
 class _Crew:
-    """Worker processes, each fed and watched by a thread."""
+    """Worker processes, each fed by a thread."""
 
     maker: Maker
     root: Path
     options: MakeOptions
     bar: tqdm
-    _processes: set[subprocess.Popen[str]] = field(default_factory=set)
+    _workers: set[WatchedWorker] = field(default_factory=set)
     _stopping: bool = False
 
     def make(self, numbers: list[int]) -> dict[int, str]:
@@ -160,7 +159,11 @@ class _Crew:
             with suppress(queue.Empty):
                 while not self._stopping:
                     number = jobs.get_nowait()
-                    if reason := self._make_one(number):
+                    try:
+                        reason = self._make_one(number)
+                    except OSError as error:  # such as no space left
+                        reason = str(error)
+                    if reason:
                         failures[number] = reason
 
         threads = [threading.Thread(target=work, daemon=True) for _ in range(min(self.options.workers, len(numbers)))]
@@ -172,93 +175,46 @@ class _Crew:
                     thread.join(0.2)  # returns to Python often, so that an interrupt is noticed
         finally:
             self._stopping = True
-            for process in list(self._processes):
-                _kill(process)
+            for worker in list(self._workers):
+                worker.end()
+            for thread in threads:
+                thread.join()
         return failures
 
     def _make_one(self, number: int) -> str:
         reason = ""
-        for _ in range(_TRIES):
-            reason = self._attempt(number)
+        for _ in range(self.options.attempts):
+            # Inside the dataset's folder: what even a killed program leaves is removed by the next one.
+            with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=self.root) as litter:
+                reason = self._attempt(litter, number)
             if not reason or self._stopping:
                 break
         return reason
 
-    def _attempt(self, number: int) -> str:
-        with tempfile.TemporaryDirectory(prefix="aapt-video-") as litter:
-            return self._attempt_in(litter, number)
-
-    def _attempt_in(self, litter: str, number: int) -> str:
+    def _attempt(self, litter: str, number: int) -> str:
         """Runs one worker to its end; returns why it failed, or nothing."""
-        job = {
+        job: dict[str, Any] = {
             "maker": self.maker.name,
             "config": asdict(self.maker.config),
             "root": str(self.root.resolve()),
             "shard": number,
             "compress": self.options.compress,
-            "litter": litter,
+            "litter": str(Path(litter).resolve()),
         }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "aapt_video.worlds.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # so that the engine's own processes can be ended together with it
-        )
-        self._processes.add(process)
-        assert process.stdin and process.stdout and process.stderr
-        errors: list[str] = []
-        reader = threading.Thread(target=lambda: errors.extend(process.stderr or ()), daemon=True)
-        reader.start()
-        alarm = _Alarm(self.options.timeout, process)
         frames = 0
+
+        def report(new: int) -> None:
+            nonlocal frames
+            frames += new
+            self.bar.update(new)
+
+        worker = WatchedWorker(job, self.options.timeout, report)
+        self._workers.add(worker)
         try:
-            with suppress(BrokenPipeError):  # a worker that ends at once says why on its standard error
-                process.stdin.write(json.dumps(job))
-                process.stdin.close()
-            for line in process.stdout:
-                alarm.restart()
-                frames += int(line)
-                self.bar.update(int(line))
-            process.wait()
+            reason = worker.run()
         finally:
-            alarm.cancel()
-            _kill(process)
-            self._processes.discard(process)
-        reader.join()
-        if not alarm.rang and not process.returncode:
-            return ""
-        self.bar.update(-frames)
-        shutil.rmtree(unfinished_folder(self.root, number, process.pid), ignore_errors=True)
-        if alarm.rang:
-            return f"no sign of life for {self.options.timeout:g} s; the worker was ended"
-        return errors[-1].strip() if errors else f"the worker ended with {process.returncode}"
-
-
-class _Alarm:
-    """Ends a process unless it is restarted in time."""
-
-    def __init__(self, seconds: float, process: subprocess.Popen[str]) -> None:
-        self._seconds, self._process, self.rang = seconds, process, False
-        self.restart()
-
-    def restart(self) -> None:
-        self.cancel()
-        self._timer = threading.Timer(self._seconds, self._ring)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def cancel(self) -> None:
-        if hasattr(self, "_timer"):
-            self._timer.cancel()
-
-    def _ring(self) -> None:
-        self.rang = True
-        _kill(self._process)
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    """Ends a worker and everything that it started."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+            self._workers.discard(worker)
+        if reason:
+            self.bar.update(-frames)
+            shutil.rmtree(unfinished_folder(self.root, number, worker.number), ignore_errors=True)
+        return reason

@@ -29,7 +29,9 @@ from numpy.typing import NDArray
 FORMAT = 1
 """Version of the format, in index.json and header.json."""
 
-_UNFINISHED = ".making-"
+UNFINISHED = ".making-"
+"""Beginning of the names of everything that an interrupted maker leaves behind."""
+
 _NPY_HEADER = 128  # bytes: enough for the header of any video, fixed so that the shape can be filled in at the end
 
 
@@ -95,7 +97,7 @@ def shard_folder(root: Path, number: int) -> Path:
 
 def unfinished_folder(root: Path, number: int, process: int) -> Path:
     """Folder in which a process makes a shard."""
-    return root / f"{_UNFINISHED}{number:05d}-{process}"
+    return root / f"{UNFINISHED}{number:05d}-{process}"
 
 
 def finished_shards(root: Path) -> list[int]:
@@ -105,7 +107,7 @@ def finished_shards(root: Path) -> list[int]:
 
 def remove_unfinished(root: Path) -> int:
     """Deletes what interrupted makers left behind; returns how many shards that were."""
-    left = list(root.glob(f"{_UNFINISHED}*"))
+    left = list(root.glob(f"{UNFINISHED}*"))
     for folder in left:
         shutil.rmtree(folder)
     return len(left)

@@ -4,7 +4,7 @@
 #   make demo    install and run the main job
 #   make test    install and test (tests marked gpu run where there is one)
 #   make lint    ruff, mypy, clang-format
-#   make bench   every benchmark, ours beside the alternatives
+#   make bench   every benchmark, ours beside the alternatives; RECORD=name keeps it in bench/results/name.json
 #   make gpu-check [PART=build|tests|sanitizers|bench]
 #                on a machine with a GPU and no package index: GPU tests, sanitizers, benchmarks -> bench/results/
 
@@ -45,7 +45,7 @@ format: $(STAMP)
 	$(CXX_SOURCES) | xargs $(BIN)/clang-format -i
 
 bench: build
-	$(BIN)/python -m pytest bench --benchmark-only $(PYTEST_ARGS)
+	$(BIN)/python -m pytest bench --benchmark-only $(if $(RECORD),--record $(RECORD)) $(PYTEST_ARGS)
 
 gpu-check:
 	PYTHON="$(PYTHON)" sh tools/gpu_check.sh $(PART)

@@ -25,9 +25,7 @@ tests() { "$python" -m pytest tests -m gpu -q; }
 sanitizers() { "$python" -m pytest tests/gpu -m sanitizer -q; }
 
 bench() {
-    mkdir -p bench/results
-    stamp=$(date -u +%Y%m%d-%H%M%S)
-    "$python" -m pytest bench -m gpu --benchmark-only -q --benchmark-json="bench/results/gpu-$stamp.json"
+    "$python" -m pytest bench -m gpu --benchmark-only -q --record "gpu-$(date -u +%Y%m%d-%H%M%S)"
 }
 
 case "$part" in

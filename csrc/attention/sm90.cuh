@@ -52,7 +52,7 @@ AAPT_DEVICE int page_number(const Parameters& p, int segment, int batch, int pla
   const auto& pages = p.pages[segment];
   const int page = pages.table[static_cast<int64_t>(batch) * pages.table_stride + place];
   if (page >= 0 && page < pages.count) return page;
-  *p.bad_page = page < 0 ? 1 : page + 1;
+  atomicMax(p.bad_page, page < 0 ? 1 : page + 1);
   return 0;
 }
 

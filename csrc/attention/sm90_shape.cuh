@@ -58,7 +58,7 @@ struct Parameters {
   float* lse;          // [B, h, L] or null
   float* partial_out;  // [slots, query tiles, 192, d], each normalised by its own sum
   float* partial_lse;  // [slots, query tiles, 192], base 2
-  int* bad_page;       // set to 1 + the number of a page beyond the pool, or to 1 for a negative one
+  int* bad_page;       // becomes 1 + the largest number beyond the pool, or 1 for a negative one
 
   AAPT_HD int partial_row(int slot, int query_tile, int tile_row) const {
     return (slot * query_tiles + query_tile) * kRows + tile_row;

@@ -102,4 +102,11 @@ inline int max(int a, int b) {
   return a > b ? a : b;
 }
 
+inline int atomicMax(int* at, int value) {
+  int old = __atomic_load_n(at, __ATOMIC_RELAXED);
+  while (old < value && !__atomic_compare_exchange_n(at, &old, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+  return old;
+}
+
 }  // namespace aapt

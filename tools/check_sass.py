@@ -1,0 +1,150 @@
+"""What the CUDA compiler made of every kernel, held against a table: `python tools/check_sass.py`.
+
+For each source the assembler's report must show no spill, no stack frame and no message C75xx (wgmma serialised,
+register reallocation ignored); the disassembly must show no local memory and exactly the expected number of tensor-core
+and copy instructions. Needs nvcc, cuobjdump and nvdisasm (a toolkit, or the extras `cuda-compiler` and `cuda-inspect`),
+no GPU.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tools import cuda_tools  # noqa: E402
+
+BUILD = ROOT / "build" / "gates"
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """One kernel of one architecture."""
+
+    source: str
+    """Below csrc/."""
+    kernel: str
+    """A regular expression that the mangled name must contain."""
+    arch: str
+    registers: int
+    """At most this many per thread at entry."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Instructions by the start of their name, and how many there must be."""
+
+
+def _attend(d: int) -> Expectation:
+    # q k^T over d / 16 steps, p v over 128 / 16; three copies: q, K, V. 512 threads enter with 128 registers.
+    counts = {"HGMMA": d // 16 + 128 // 16, "UTMALDG": 3, "USETMAXREG": 2}
+    return Expectation("attention/sm90.cu", rf"sm90\d+attendILi{d}E", "sm_90a", 128, counts)
+
+
+EXPECTATIONS = (
+    _attend(64),
+    _attend(128),
+    Expectation("attention/sm90.cu", r"merge_partialsILi64E", "sm_90a", 64),
+    Expectation("attention/sm90.cu", r"merge_partialsILi128E", "sm_90a", 64),
+)
+
+
+class MissingTool(RuntimeError):
+    """nvcc, cuobjdump or nvdisasm is not on this machine."""
+
+
+def tool(name: str) -> Path:
+    """The tool's path.
+
+    Raises:
+        MissingTool: it is not there; the message says how to get it.
+    """
+    path = cuda_tools.find(name)
+    if path is None:
+        extra = "cuda-compiler" if name == "nvcc" else "cuda-inspect"
+        raise MissingTool(f"{name} was not found: install a CUDA toolkit or `pip install '.[{extra}]'`")
+    return path
+
+
+def compile_source(source: str, arch: str) -> tuple[str, Path]:
+    """Compiles csrc/`source` for `arch`; the assembler's report and the object file."""
+    nvcc = tool("nvcc")
+    BUILD.mkdir(parents=True, exist_ok=True)
+    object_file = BUILD / f"{source.replace('/', '_')}.{arch}.o"
+    code = f"arch={arch.replace('sm', 'compute')},code={arch}"
+    command = [nvcc, "-std=c++17", "-O3", "-gencode", code, "--resource-usage", "-lineinfo", f"-I{ROOT / 'csrc'}"]
+    done = subprocess.run(
+        [*map(str, command), "-c", str(ROOT / "csrc" / source), "-o", str(object_file)], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"nvcc failed on {source}:\n{done.stdout}{done.stderr}")
+    return done.stdout + done.stderr, object_file
+
+
+def reports(log: str) -> dict[str, str]:
+    """The assembler's report by mangled name."""
+    parts = re.split(r"Compiling entry function '(\w+)'", log)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def disassemble(object_file: Path) -> dict[str, Counter[str]]:
+    """How often each instruction occurs, by mangled name."""
+    cuobjdump, nvdisasm = tool("cuobjdump"), tool("nvdisasm")
+    path = f"{nvdisasm.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    sass = subprocess.run(
+        [str(cuobjdump), "--dump-sass", str(object_file)],
+        check=True, capture_output=True, text=True, env={**os.environ, "PATH": path},
+    ).stdout  # fmt: skip
+    parts = re.split(r"Function : (\w+)", sass)
+    instruction = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_]*)")
+    return {name: Counter(instruction.findall(body)) for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def complaints(expected: Expectation, log: str, instructions: dict[str, Counter[str]]) -> list[str]:
+    """What is wrong with one kernel, in words."""
+    report = {name: text for name, text in reports(log).items() if re.search(expected.kernel, name)}
+    found = {name: counts for name, counts in instructions.items() if re.search(expected.kernel, name)}
+    if len(report) != 1 or len(found) != 1:
+        return [f"{expected.kernel}: {len(report)} reports and {len(found)} functions, expected one of each"]
+    (name, text), (counts,) = next(iter(report.items())), found.values()
+    wrong = []
+    if not re.search(r"0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads", text):
+        wrong.append("spills or has a stack frame: " + " ".join(text.split())[:160])
+    used = re.search(r"Used (\d+) registers", text)
+    if used is None or int(used[1]) > expected.registers:
+        wrong.append(f"uses {used[1] if used else 'unknown'} registers, at most {expected.registers} expected")
+    for local in ("STL", "LDL"):
+        if counts[local]:
+            wrong.append(f"has {counts[local]} {local}: local memory")
+    for instruction, count in expected.counts.items():
+        if counts[instruction] != count:
+            wrong.append(f"has {counts[instruction]} {instruction}, expected {count}")
+    return [f"{name}: {what}" for what in wrong]
+
+
+def check() -> list[str]:
+    """Everything that is wrong, over all expectations; empty where all hold.
+
+    Raises:
+        MissingTool: see `tool`.
+        RuntimeError: a source does not compile.
+    """
+    wrong = []
+    for source, arch in sorted({(e.source, e.arch) for e in EXPECTATIONS}):
+        log, object_file = compile_source(source, arch)
+        wrong += [f"{source}: {line.strip()}" for line in log.splitlines() if re.search(r"\bC75\d\d\b", line)]
+        instructions = disassemble(object_file)
+        for expected in EXPECTATIONS:
+            if (expected.source, expected.arch) == (source, arch):
+                wrong += complaints(expected, log, instructions)
+    return wrong
+
+
+if __name__ == "__main__":
+    found = check()
+    print("\n".join(found) or f"{len(EXPECTATIONS)} kernels as expected")
+    sys.exit(bool(found))

@@ -100,6 +100,9 @@ _OBJECTS: dict[str, str | None] = {
     "ColonGibs": "pool of blood",
     "SmallBloodPool": "pool of blood",
     "BrainStem": "pool of blood",
+    **{f"{kind}Meat{n}": "hanging remains" for kind in ("", "Nonsolid") for n in (2, 3, 4, 5)},
+    **{f"{colour}Card": f"{colour.lower()} key" for colour in ("Blue", "Red", "Yellow")},
+    **{f"{colour}Skull": f"{colour.lower()} key" for colour in ("Blue", "Red", "Yellow")},
     "SuperShotgun": "double shotgun",
     "BFG9000": "large gun",
 }
@@ -195,6 +198,6 @@ def _light(level: float) -> str:
 
 
 def _article(word: str) -> str:
-    if word.endswith("s") or word in ("remains", "goggles"):
+    if word.endswith(("s", "armour")):
         return word
     return f"an {word}" if word[0] in "aeiou" else f"a {word}"

@@ -40,7 +40,7 @@ class DoomConfig:
     """Pixels. Shapes other than 4:3 are cut from the middle of a 4:3 picture."""
     clip_frames: int = 481
     """Frames of a clip: 1 + a multiple of 4, so that a codec which packs four frames into one wastes none."""
-    clips_per_shard: int = 5
+    clips_per_shard: int = 2
     """Clips, all on one map, that make one shard."""
     gamma: float = 0.75
     """Exponent applied to pictures: the maps are dark."""

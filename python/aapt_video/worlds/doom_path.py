@@ -57,7 +57,7 @@ class PathConfig:
     """Share of time turning on the spot."""
     still: float = 0.03
     """Share of time at rest."""
-    push: float = 0.10
+    push: float = 0.13
     """Share of time walking up to a wall and holding on although it blocks."""
 
     def __post_init__(self) -> None:

@@ -31,7 +31,8 @@ def make_codec(config: CodecConfig, dtype: torch.dtype = torch.float64, seed: in
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in codec.parameters():
-            parameter.normal_(0, 0.2, generator=generator)
+            spread = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.2
+            parameter.normal_(0, spread, generator=generator)
         codec.latent_mean.uniform_(-1, 1, generator=generator)
         codec.latent_std.uniform_(0.5, 2, generator=generator)
     return codec.requires_grad_(False)

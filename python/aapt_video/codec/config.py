@@ -17,6 +17,8 @@ class NetConfig:
     """Residual blocks of each stage."""
     taps: tuple[int, ...]
     """Frames that each 3x3 convolution of a stage sees: the present one and taps - 1 before it."""
+    norm: bool = True
+    """Normalises each pixel before each activation. Small nets learn faster without: it hides the contrast."""
 
     def __post_init__(self) -> None:
         for name in ("widths", "blocks", "taps"):
@@ -86,11 +88,11 @@ def _net_from_dict(values: dict[str, Any]) -> NetConfig:
     return NetConfig(
         folds=tuple((int(time), int(space)) for time, space in values["folds"]),
         **{name: tuple(values[name]) for name in ("widths", "blocks", "taps")},
+        norm=bool(values.get("norm", True)),
     )
 
 
-# Frames grouped by four and pixels by two before the first convolution: the nets run at the latent frame
-# rate.
+# Frames grouped by four and pixels by two before the first convolution: all runs at the latent frame rate.
 _GROUPED = ((4, 2), (1, 2), (1, 2))
 # Space first, time in the two stages nearest to the latent, as in the Wan and Seaweed VAEs.
 _STEPWISE = ((1, 1), (1, 2), (2, 2), (2, 2))
@@ -98,17 +100,17 @@ _STEPWISE = ((1, 1), (1, 2), (2, 2), (2, 2))
 _LARGE = NetConfig(_STEPWISE, widths=(128, 256, 512, 512), blocks=(2, 2, 2, 2), taps=(3, 3, 3, 3))
 
 NAMED: dict[str, CodecConfig] = {
-    # Small enough for float64 tests; both kinds of fold, and every number of taps.
+    # Small enough for float64 tests; a bit of everything that the others have.
     "test": CodecConfig(
         encoder=NetConfig(((1, 1), (2, 2), (2, 4)), widths=(4, 6, 8), blocks=(1, 1, 1), taps=(1, 2, 3)),
-        decoder=NetConfig(((1, 1), (2, 2), (2, 4)), widths=(4, 6, 8), blocks=(1, 1, 1), taps=(2, 3, 2)),
+        decoder=NetConfig(((1, 1), (2, 2), (2, 4)), widths=(4, 6, 8), blocks=(1, 1, 1), taps=(2, 3, 2), norm=False),
         channels=4,
         shortcut=True,
     ),
     # The shipped worlds: 128x96 pictures, decoded on two cores beside the transformer.
     "world": CodecConfig(
-        encoder=NetConfig(_GROUPED, widths=(48, 64, 96), blocks=(2, 2, 2), taps=(1, 2, 2)),
-        decoder=NetConfig(_GROUPED, widths=(48, 64, 96), blocks=(1, 2, 1), taps=(1, 2, 2)),
+        encoder=NetConfig(_GROUPED, widths=(48, 64, 96), blocks=(2, 2, 2), taps=(1, 2, 2), norm=False),
+        decoder=NetConfig(_GROUPED, widths=(48, 64, 96), blocks=(1, 2, 1), taps=(1, 2, 2), norm=False),
         shortcut=True,
     ),
     # One encoder of the Wan / Seaweed class with three decoders. full and light: AAPT appendix C.

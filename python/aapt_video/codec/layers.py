@@ -83,23 +83,28 @@ Late = Mapping[CausalConv, Tensor]
 class PixelNorm(nn.LayerNorm):
     """Normalisation of each pixel over its channels, then SiLU.
 
-    Per pixel, so that statistics on a training crop are those on a whole picture. LayerNorm rather than
-    RMSNorm because every torch has it as one kernel, forward and backward.
+    Per pixel, so that statistics on a training crop are those on a whole picture. LayerNorm rather than RMSNorm
+    because every torch has it as one kernel, forward and backward.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         return F.silu(super().forward(x))
 
 
-class Block(nn.Module):
-    """x + conv(act(norm(conv(act(norm(x))))))."""
+def activation(width: int, norm: bool) -> nn.Module:
+    """What stands before a convolution."""
+    return PixelNorm(width) if norm else nn.SiLU()
 
-    def __init__(self, width: int, taps: int) -> None:
+
+class Block(nn.Module):
+    """x + conv(act(conv(act(x))))."""
+
+    def __init__(self, width: int, taps: int, norm: bool) -> None:
         super().__init__()
-        self.norm1, self.conv1 = PixelNorm(width), CausalConv(width, width, taps)
-        self.norm2, self.conv2 = PixelNorm(width), CausalConv(width, width, taps)
+        self.act1, self.conv1 = activation(width, norm), CausalConv(width, width, taps)
+        self.act2, self.conv2 = activation(width, norm), CausalConv(width, width, taps)
 
     def forward(self, x: Tensor, late: Late) -> Tensor:
-        y: Tensor = self.conv1(self.norm1(x), late.get(self.conv1))
-        y = self.conv2(self.norm2(y), late.get(self.conv2))
+        y: Tensor = self.conv1(self.act1(x), late.get(self.conv1))
+        y = self.conv2(self.act2(y), late.get(self.conv2))
         return x + y

@@ -1,20 +1,20 @@
 """The two halves of the codec, over frames [n, B, H, W, C]."""
 
-from itertools import accumulate
+from itertools import accumulate, repeat
 from operator import mul
 
 from torch import Tensor, nn
 
 from .config import NetConfig
-from .layers import Block, CausalConv, FrameConv, Late, PixelNorm, fold, unfold
+from .layers import Block, CausalConv, FrameConv, Late, activation, fold, unfold
 
 
 class Stage(nn.Module):
     """Residual blocks at one resolution."""
 
-    def __init__(self, width: int, blocks: int, taps: int) -> None:
+    def __init__(self, width: int, blocks: int, taps: int, norm: bool) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(width, taps) for _ in range(blocks))
+        self.blocks = nn.ModuleList(Block(width, taps, norm) for _ in range(blocks))
 
     def forward(self, x: Tensor, late: Late) -> Tensor:
         for block in self.blocks:
@@ -33,8 +33,8 @@ class Net(nn.Module):
         self.config = config
         widths, taps = config.widths, config.taps
         self.stem = CausalConv(inputs, widths[start], taps[start])
-        self.stages = nn.ModuleList(map(Stage, widths, config.blocks, taps))
-        self.norm = PixelNorm(widths[end])
+        self.stages = nn.ModuleList(map(Stage, widths, config.blocks, taps, repeat(config.norm)))
+        self.act = activation(widths[end], config.norm)
         self.head = CausalConv(widths[end], outputs, taps[end])
 
         spaces = list(accumulate((space for _, space in config.folds), mul))
@@ -59,7 +59,7 @@ class Encoder(Net):
             x = fold(x, time, space, first)
             x = self.downs[i - 1](x) if i else self.stem(x, late.get(self.stem))
             x = self.stages[i](x, late)
-        x = self.head(self.norm(x), late.get(self.head))
+        x = self.head(self.act(x), late.get(self.head))
         return x
 
 
@@ -77,7 +77,7 @@ class Decoder(Net):
         x = self.stem(x, late.get(self.stem))
         for i, (time, space) in reversed(list(enumerate(self.config.folds))):
             x = self.stages[i](x, late)
-            x = self.ups[i - 1](x) if i else self.head(self.norm(x), late.get(self.head))
+            x = self.ups[i - 1](x) if i else self.head(self.act(x), late.get(self.head))
             x = unfold(x, time, space, first)
         return x
 

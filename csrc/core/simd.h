@@ -228,14 +228,17 @@ inline void for_each_vector(int width, Body body) {
 // before. The order of the additions depends on the width alone.
 template <class Term>
 inline float sum_over(int width, Term term) {
-  Vector chain[4] = {zero(), zero(), zero(), zero()};
+  Vector a = zero(), b = zero(), c = zero(), d = zero();
   int i = 0;
   for (; i + 4 * kLanes <= width; i += 4 * kLanes) {
-    for (int j = 0; j < 4; ++j) chain[j] = chain[j] + term(i + j * kLanes, Whole{});
+    a = a + term(i, Whole{});
+    b = b + term(i + kLanes, Whole{});
+    c = c + term(i + 2 * kLanes, Whole{});
+    d = d + term(i + 3 * kLanes, Whole{});
   }
-  for (int j = 0; i + kLanes <= width; i += kLanes, ++j) chain[j] = chain[j] + term(i, Whole{});
-  if (i < width) chain[3] = chain[3] + only(term(i, Part{width - i}), Part{width - i});
-  return sum((chain[0] + chain[1]) + (chain[2] + chain[3]));
+  for (; i + kLanes <= width; i += kLanes) a = a + term(i, Whole{});
+  if (i < width) b = b + only(term(i, Part{width - i}), Part{width - i});
+  return sum((a + b) + (c + d));
 }
 
 }  // namespace aapt::simd::AAPT_ISA

@@ -32,7 +32,7 @@ struct Tensor {
     for (int i = 0; i < dims; ++i) count *= shape[i];
     return count;
   }
-  // Contiguous in its last `last` dimensions (all of them by default).
+  // Contiguous in its last `last` dimensions (all of them by default); an array without elements always is.
   bool contiguous(int last = kMaxDims) const {
     if (elements() == 0) return true;
     int64_t expected = 1;

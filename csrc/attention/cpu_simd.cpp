@@ -20,6 +20,7 @@
 #include "attention/op.h"
 #include "core/exp2.h"
 #include "core/pack.h"
+#include "core/pieces.h"
 #include "core/scratch.h"
 
 namespace aapt::attention::AAPT_ISA {
@@ -66,23 +67,6 @@ struct Memory {
   T* v;              // [16 blocks, 16 / g, width, g]
 };
 
-// Hands out a buffer piece by piece; without a buffer it measures.
-class Pieces {
- public:
-  explicit Pieces(char* base) : base_(base) {}
-
-  template <class U>
-  void give(U*& piece, int64_t count) {
-    piece = base_ ? reinterpret_cast<U*>(base_ + bytes_) : nullptr;
-    bytes_ += (static_cast<size_t>(count) * sizeof(U) + 63) / 64 * 64;
-  }
-  size_t bytes() const { return bytes_; }
-
- private:
-  char* base_;
-  size_t bytes_ = 0;
-};
-
 // Some rows of one head of one stream.
 template <class T>
 class Rows {
@@ -90,7 +74,7 @@ class Rows {
   Rows(const Problem& p, int tiles) : p_(p), width_((p.head_dim + kKeyBlock - 1) / kKeyBlock * kKeyBlock) {
     Pieces measure(nullptr);
     take(measure, tiles);
-    Pieces pieces(static_cast<char*>(thread_scratch(measure.bytes())));
+    Pieces pieces(thread_scratch(Scratch::job, measure.bytes()));
     take(pieces, tiles);
   }
 

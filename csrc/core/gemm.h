@@ -119,6 +119,15 @@ struct Tile {
     }
   }
 
+  void add_to(float* to, int64_t stride) const {
+    for (int i = 0; i < kTileRows; ++i) {
+      for (int j = 0; j < kVectors; ++j) {
+        float* at = to + i * stride + j * kLanes;
+        store(at, load(at) + c[i][j]);
+      }
+    }
+  }
+
   void store_to(float* to, int64_t stride) const {
     for (int i = 0; i < kTileRows; ++i) {
       for (int j = 0; j < kVectors; ++j) store(to + i * stride + j * kLanes, c[i][j]);

@@ -13,11 +13,12 @@ struct Buffer {
   ~Buffer() { std::free(data); }
 };
 
-thread_local Buffer buffer;
+thread_local Buffer buffers[2];
 
 }  // namespace
 
-void* thread_scratch(size_t bytes) {
+void* thread_scratch(Scratch use, size_t bytes) {
+  Buffer& buffer = buffers[static_cast<int>(use)];
   if (bytes > buffer.bytes) {
     const size_t rounded = (bytes + 4095) / 4096 * 4096;
     std::free(buffer.data);

@@ -44,8 +44,15 @@ inline Vector operator-(Vector a, Vector b) {
 inline Vector operator*(Vector a, Vector b) {
   return {_mm512_mul_ps(a.v, b.v)};
 }
+inline Vector operator/(Vector a, Vector b) {
+  return {_mm512_div_ps(a.v, b.v)};
+}
+// Of a NaN and a number, the second argument.
 inline Vector max(Vector a, Vector b) {
   return {_mm512_max_ps(a.v, b.v)};
+}
+inline Vector min(Vector a, Vector b) {
+  return {_mm512_min_ps(a.v, b.v)};
 }
 // a b + c
 inline Vector fma(Vector a, Vector b, Vector c) {
@@ -139,8 +146,15 @@ inline Vector operator-(Vector a, Vector b) {
 inline Vector operator*(Vector a, Vector b) {
   return {_mm256_mul_ps(a.v, b.v)};
 }
+inline Vector operator/(Vector a, Vector b) {
+  return {_mm256_div_ps(a.v, b.v)};
+}
+// Of a NaN and a number, the second argument.
 inline Vector max(Vector a, Vector b) {
   return {_mm256_max_ps(a.v, b.v)};
+}
+inline Vector min(Vector a, Vector b) {
+  return {_mm256_min_ps(a.v, b.v)};
 }
 // a b + c
 inline Vector fma(Vector a, Vector b, Vector c) {

@@ -41,6 +41,13 @@ COMMANDS = (
         "make",
         "cut a directory of videos into clips",
     ),
+    Command(
+        "data make humanoid",
+        "aapt_video.worlds.command",
+        "MakeHumanoid",
+        "make",
+        "render a moving figure with MuJoCo",
+    ),
     Command("data inspect", "aapt_video.worlds.command", "Inspect", "inspect", "print what a dataset holds"),
 )
 

@@ -1,4 +1,4 @@
-"""`aapt-video data make doom|folder` and `aapt-video data inspect`."""
+"""`aapt-video data make doom|humanoid|folder` and `aapt-video data inspect`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from aapt_video.worlds.contact_sheet import contact_sheet
 from aapt_video.worlds.dataset import VideoDataset
 from aapt_video.worlds.doom import DoomConfig, DoomMaker
 from aapt_video.worlds.folder import FolderConfig, FolderMaker
+from aapt_video.worlds.humanoid import HumanoidConfig, HumanoidMaker
 from aapt_video.worlds.makers import Maker
 from aapt_video.worlds.making import MakeOptions, ShardsFailed, make_dataset
 from aapt_video.worlds.statistics import measure
@@ -42,6 +43,16 @@ class MakeFolder:
 
 
 @dataclass(frozen=True)
+class MakeHumanoid:
+    """Render a figure that walks and waves with MuJoCo: video with pose and captions. Needs the extra `worlds`."""
+
+    out: Path
+    """Folder of the dataset; an interrupted one is continued."""
+    config: tyro.conf.OmitArgPrefixes[HumanoidConfig] = field(default_factory=HumanoidConfig)
+    options: tyro.conf.OmitArgPrefixes[MakeOptions] = field(default_factory=MakeOptions)
+
+
+@dataclass(frozen=True)
 class Inspect:
     """Print what a dataset holds: counts, motion, captions, licences."""
 
@@ -55,9 +66,15 @@ class Inspect:
     """Chooses the clips on the sheet and the captions shown."""
 
 
-def make(args: MakeDoom | MakeFolder) -> None:
+def make(args: MakeDoom | MakeFolder | MakeHumanoid) -> None:
     """Makes a dataset, or whatever is missing of it."""
-    maker: Maker = DoomMaker(args.config) if isinstance(args, MakeDoom) else FolderMaker(args.config)
+    maker: Maker
+    if isinstance(args, MakeDoom):
+        maker = DoomMaker(args.config)
+    elif isinstance(args, MakeHumanoid):
+        maker = HumanoidMaker(args.config)
+    else:
+        maker = FolderMaker(args.config)
     print(f"{maker.config}\n{args.options}")
     try:
         made = make_dataset(maker, args.out, args.options)

@@ -25,7 +25,7 @@ def contact_sheet(dataset: VideoDataset, strips: int = 12, pictures: int = 12, s
 
     On each picture: a green arrow for the level motion since the picture before (up is forward), an orange
     bar for the rotation (to the left or to the right), a red frame where a wall stopped more than half of the
-    commanded way. Under each strip: source and first caption.
+    commanded way; green points for the joints of a figure. Under each strip: source and first caption.
 
     Args:
         dataset: what to draw.
@@ -53,6 +53,8 @@ def contact_sheet(dataset: VideoDataset, strips: int = 12, pictures: int = 12, s
             sheet.paste(picture, (column * (width + 2), top))
         if "camera" in dataset.index["tracks"]:
             _draw_motion(draw, dataset, clip, at, (width, height), top)
+        if "pose" in dataset.index["tracks"]:
+            _draw_pose(draw, dataset.track(clip, "pose")[at], (width, height), top)
         text = place.captions[0].text if place.captions else ""
         draw.text((4, top + height + 6), f"{clip}  {place.source}  {text}", fill=_TEXT)
     return sheet
@@ -88,3 +90,13 @@ def _draw_motion(
             asked = np.hypot(control[span, 0], control[span, 1]).sum()
             if asked > 1.0 and np.hypot(motion[span, 0], motion[span, 1]).sum() < 0.5 * asked:
                 draw.rectangle([left, top, left + width - 1, top + height - 1], outline=_WALL, width=2)
+
+
+def _draw_pose(draw: ImageDraw.ImageDraw, pose: np.ndarray, size: tuple[int, int], top: int) -> None:
+    """A point per joint on the pictures of one strip; `pose` is [pictures, joints, 3]."""
+    width, height = size
+    for column, joints in enumerate(pose):
+        for x, y, _ in joints:
+            if 0 <= x < 1 and 0 <= y < 1:
+                left, row = column * (width + 2) + x * width, top + y * height
+                draw.ellipse([left - 1, row - 1, left + 1, row + 1], fill=_ARROW)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from aapt_video.worlds.doom import DoomMaker
 from aapt_video.worlds.folder import FolderMaker
+from aapt_video.worlds.humanoid import HumanoidMaker
 from aapt_video.worlds.shards import ShardWriter
 
 
@@ -44,6 +45,7 @@ class Maker(Protocol):
 MAKERS: dict[str, Callable[[dict[str, Any]], Maker]] = {
     "doom": DoomMaker.from_dict,
     "folder": FolderMaker.from_dict,
+    "humanoid": HumanoidMaker.from_dict,
 }
 
 

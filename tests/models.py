@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aapt_ext import PagePool
+from aapt_video.codec import Codec, CodecConfig, NetConfig
 from aapt_video.model import CachedTransformer, FramePlan, TextKeys, Transformer, TransformerConfig, named_config
+from aapt_video.model.conditions import Camera
+from aapt_video.model.text import ByteEncoder
+from aapt_video.stream import Generator, Limits
 
 HEIGHT, WIDTH = 4, 6  # latent pixels: 6 tokens, which fill no tile
 TINY = named_config("tiny")
@@ -105,3 +111,41 @@ class PagedStreams:
         i = len(self.own[0])
         self.forward.plan([self.plan(b, prompt) for b in range(self.batch)])
         return self.forward.run(*self.clip.frame(i))
+
+
+# One convolution each way, with a state: a step takes about a millisecond.
+_NET = NetConfig(folds=((4, 8),), widths=(8,), blocks=(0,), taps=(2,))
+TINY_CODEC = CodecConfig(encoder=_NET, decoder=_NET, channels=TINY.channels)
+
+
+def tiny_generator(dtype: torch.dtype = torch.float32, seed: int = 0, **changes: Any) -> Generator:
+    """Pictures of 32x48 pixels, steered by a camera, told by words; weights are random."""
+    config = replace(TINY, **changes)
+    torch.manual_seed(seed)
+    codec = Codec(TINY_CODEC)
+    encoder = ByteEncoder(config.text_width, config.text_tokens, layers=0) if config.text != "none" else None
+    return Generator(
+        random_model(config, seed, dtype),
+        codec,
+        Camera() if config.condition_channels else None,
+        height=8 * HEIGHT,
+        width=8 * WIDTH,
+        encoder=encoder,
+        limits=Limits(streams=6, history=60),
+        name="tiny",
+    )
+
+
+def picture(seed: int = 0, height: int = 8 * HEIGHT, width: int = 8 * WIDTH) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3]"""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def camera(step: int) -> NDArray[np.float64]:
+    """A control that differs from step to step: [4, 4]."""
+    angle = 0.1 * np.sin(step)
+    motion = np.eye(4)
+    motion[0, 0] = motion[2, 2] = np.cos(angle)
+    motion[0, 2], motion[2, 0] = np.sin(angle), -np.sin(angle)
+    motion[:3, 3] = [0.1 * step % 1, 0, 0.3]
+    return motion

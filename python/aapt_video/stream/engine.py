@@ -1,0 +1,272 @@
+"""Steps a list of states by one pass each, at one resolution.
+
+The engine owns the pools and, for each number of streams, a `Program`: buffers at fixed addresses and, on a GPU, two
+CUDA graphs over them whose outputs alternate. A program knows nothing of streams: a filling window, another prompt, a
+fork, a rewind are other numbers in its tables. Without a GPU the same calls run uncaptured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aapt_ext import CapacityError
+from aapt_video.codec import Codec, CodecState, to_uint8
+from aapt_video.model import CachedTransformer, FramePlan
+
+from . import window
+from .noise import gaussian
+from .state import Prompt, StreamState
+
+
+class Stepped(NamedTuple):
+    """What a step gives for one stream."""
+
+    state: StreamState
+    """The state after the step; its pages are held by the caller."""
+    pictures: NDArray[np.uint8]
+    """[4, H, W, 3]"""
+
+
+class Engine:
+    """The streams of one model at one picture size.
+
+    Args:
+        weights: the transformer for streams.
+        codec: prepared for inference, on the same device.
+        height, width: of the pictures, in pixels.
+        pages: latent frames that all streams together may hold.
+        prompts: prompts that all streams together may hold.
+    """
+
+    def __init__(
+        self, weights: CachedTransformer, codec: Codec, height: int, width: int, pages: int, prompts: int
+    ) -> None:
+        self.weights, self.codec, self.config = weights, codec, weights.config
+        self.height, self.width = height, width
+        space = codec.config.space
+        self.latent_shape = (self.config.channels, height // space, width // space)
+        tokens = self.config.tokens(*self.latent_shape[1:])
+        self.pool = weights.page_pool(pages, tokens)
+        self.text_pool = weights.text_pool(prompts) if self.config.text != "none" else None
+        self._programs: dict[int, Program] = {}
+        self._reserved = 0
+
+    @property
+    def captures(self) -> int:
+        """Passes that were prepared (on a GPU: captured) so far; it does not grow once each batch size was seen."""
+        return sum(program.captures for program in self._programs.values())
+
+    # -- memory --
+
+    def reserve(self, pages: int) -> int:
+        """Sets pages aside for a stream, so that no step finds the pool empty; returns their number.
+
+        Raises:
+            CapacityError: they are not there.
+        """
+        if self._reserved + pages > self.pool.pages:
+            raise CapacityError(
+                f"a stream needs {pages} pages of {self.pool.bytes_per_page / 1e6:.1f} MB, and "
+                f"{self.pool.pages - self._reserved} of {self.pool.pages} are left; close a stream, ask for less "
+                "history, or load the generator with larger limits"
+            )
+        self._reserved += pages
+        return pages
+
+    def unreserve(self, pages: int) -> None:
+        """Gives back what `reserve` set aside."""
+        self._reserved -= pages
+
+    # -- states --
+
+    @torch.no_grad()
+    def start(self, picture: Tensor, seed: int) -> StreamState:
+        """The state before position 1.
+
+        Args:
+            picture: [3, H, W] in [-1, 1]; it is encoded alone, decoded once to start the decoder, and not shown.
+        """
+        video = picture.to(self.weights.device)[None, :, None]
+        latent = self.codec.encode(video)[:, :, 0]
+        decoder = self.codec.open_decoder(1, self.height, self.width)
+        self.codec.decode_step(latent, decoder)
+        return StreamState(seed, 0, None, (), None, latent[0].to(self.weights.dtype), decoder, -1)
+
+    def write_prompt(self, words: str | None, embedding: Tensor) -> Prompt:
+        """Runs the text side once; the page is held by the caller.
+
+        Raises:
+            CapacityError: all prompts' pages are in use.
+            ValueError: the embedding does not fit the model.
+        """
+        assert self.text_pool is not None
+        page = self.text_pool.allocate()[0]
+        try:
+            self.weights.write_text(embedding, self.text_pool, page)
+        except BaseException:
+            self.text_pool.release([page])
+            raise
+        return Prompt(words, page, len(embedding))
+
+    def hold(self, state: StreamState) -> StreamState:
+        """One more holder of a state's pages; returns the state."""
+        self.pool.retain(state.pages)
+        if state.prompt is not None and self.text_pool is not None:
+            self.text_pool.retain([state.prompt.page])
+        return state
+
+    def release(self, state: StreamState) -> None:
+        """One holder less."""
+        self.pool.release(state.pages)
+        if state.prompt is not None and self.text_pool is not None:
+            self.text_pool.release([state.prompt.page])
+
+    @torch.no_grad()
+    def decode(self, latents: Sequence[Tensor], decoder: CodecState) -> CodecState:
+        """A copy of `decoder` after further latents [C, H, W]: how a rewind finds the decoder between two copies."""
+        decoder = decoder.clone()
+        for latent in latents:
+            self.codec.decode_step(latent[None], decoder)
+        return decoder
+
+    # -- steps --
+
+    def step(
+        self,
+        states: Sequence[StreamState],
+        conditions: Sequence[NDArray[np.float32]],
+        controls: Sequence[int],
+        *,
+        exact: bool = False,
+    ) -> list[Stepped]:
+        """One latent frame for each state. The states that came in stay as they are, also when it fails.
+
+        Args:
+            conditions: [condition channels, H, W] for each state, in latent pixels.
+            controls: sequence number of each state's control.
+            exact: step one by one, so that the bits do not depend on the company.
+
+        Raises:
+            CapacityError: no page is free.
+        """
+        if exact and len(states) > 1:
+            return self._one_by_one(states, conditions, controls)
+        pages = self.pool.allocate(len(states))
+        try:
+            program = self.program(len(states))
+            program.fill(states, pages, conditions)
+            latents, pictures = program.run()
+            stepped = []
+            for b, (state, page, control) in enumerate(zip(states, pages, controls, strict=True)):
+                after = window.advance(
+                    state, self.config, page, latents[b].clone(), program.decoder.row(b).clone(), control
+                )
+                stepped.append(Stepped(after, pictures[b]))
+            for after, _ in stepped:
+                self.hold(after)
+            return stepped
+        finally:
+            self.pool.release(pages)
+
+    def _one_by_one(
+        self, states: Sequence[StreamState], conditions: Sequence[NDArray[np.float32]], controls: Sequence[int]
+    ) -> list[Stepped]:
+        stepped: list[Stepped] = []
+        try:
+            for state, condition, control in zip(states, conditions, controls, strict=True):
+                stepped += self.step([state], [condition], [control])
+        except BaseException:
+            for after, _ in stepped:
+                self.release(after)
+            raise
+        return stepped
+
+    def program(self, batch: int) -> Program:
+        """The buffers for `batch` streams; made, and on a GPU captured, when first asked for."""
+        if batch not in self._programs:
+            self._programs[batch] = Program(self, batch)
+        return self._programs[batch]
+
+
+class Program:
+    """One pass for a fixed number of streams, transformer and decoder, over buffers that stay where they are."""
+
+    @torch.no_grad()
+    def __init__(self, engine: Engine, batch: int) -> None:
+        self.engine, self.batch = engine, batch
+        weights, device = engine.weights, engine.weights.device
+        channels, height, width = engine.latent_shape
+        conditions = engine.config.condition_channels
+
+        def buffer(channels: int) -> Tensor:
+            return torch.zeros(batch, channels, height, width, dtype=weights.dtype, device=device)
+
+        self.noise, self.previous = buffer(channels), buffer(channels)
+        self.condition = buffer(conditions) if conditions else None
+        self.decoder = engine.codec.open_decoder(batch, engine.height, engine.width)
+        self.decoder.started = True  # latent 0 has passed before any step
+        self.forward = weights.open(batch, height, width, engine.pool, engine.text_pool)
+        self.captures = 0
+        self._turn = 0
+        self._graphs: list[tuple[torch.cuda.CUDAGraph, tuple[Tensor, Tensor]]] = []
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Runs the pass on pages that nobody uses, and on a GPU captures it twice."""
+        pages = self.engine.pool.allocate(self.batch)
+        try:
+            self.forward.plan([FramePlan(1, page, ()) for page in pages])
+            if self.noise.is_cuda:
+                side: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+                side.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(side):
+                    for _ in range(2):
+                        self._pass()
+                torch.cuda.current_stream().wait_stream(side)
+                for _ in range(2):
+                    graph = torch.cuda.CUDAGraph()
+                    with torch.cuda.graph(graph):
+                        outputs = self._pass()
+                    self._graphs.append((graph, outputs))
+                torch.cuda.synchronize()
+            else:
+                self._pass()
+            self.captures += 1
+        finally:
+            self.engine.pool.release(pages)
+
+    def _pass(self) -> tuple[Tensor, Tensor]:
+        """(latents [B, C, H, W], pictures [B, 4, H, W, 3] uint8)."""
+        latents = self.forward.run(self.noise, self.condition, self.previous)
+        return latents, to_uint8(self.engine.codec.decode_step(latents, self.decoder))
+
+    def fill(
+        self, states: Sequence[StreamState], pages: Sequence[int], conditions: Sequence[NDArray[np.float32]]
+    ) -> None:
+        """Copies in what the pass reads."""
+        self.forward.plan([window.plan(state, page) for state, page in zip(states, pages, strict=True)])
+        for b, (state, condition) in enumerate(zip(states, conditions, strict=True)):
+            noise = gaussian(state.seed, state.frame + 1, self.engine.latent_shape)
+            self.noise[b].copy_(torch.from_numpy(noise))
+            self.previous[b].copy_(state.latent)
+            if self.condition is not None:
+                self.condition[b].copy_(torch.from_numpy(condition))
+            assert state.decoder is not None
+            self.decoder.row(b).copy_(state.decoder)
+
+    @torch.no_grad()
+    def run(self) -> tuple[Tensor, NDArray[np.uint8]]:
+        """The pass; returns when the pictures are on the host. The latents hold until the run after the next."""
+        if self._graphs:
+            graph, (latents, pictures) = self._graphs[self._turn]
+            self._turn = 1 - self._turn
+            graph.replay()
+        else:
+            latents, pictures = self._pass()
+        return latents, pictures.cpu().numpy()

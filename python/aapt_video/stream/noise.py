@@ -1,0 +1,39 @@
+"""Noise as a pure function of (seed, latent frame): fork, rewind and restore need no generator state.
+
+Philox 4x64-10 words (NumPy guarantees their bits) and the Box-Muller transform in float64, rounded to float32 at the
+end, on the host: one CPU and every GPU get the same numbers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+SEEDS = 1 << 64
+
+
+def check_seed(seed: int) -> int:
+    """`seed` itself; raises ValueError unless 0 <= seed < 2^64."""
+    if not 0 <= seed < SEEDS:
+        raise ValueError(f"seed is {seed}; it must be between 0 and 2^64 - 1")
+    return seed
+
+
+def gaussian(seed: int, frame: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Standard normal numbers of one latent frame.
+
+    Args:
+        seed: of the stream, 0 to 2^64 - 1.
+        frame: number of the latent frame.
+        shape: of the latent, [C, H, W].
+
+    Returns:
+        float32 of that shape.
+    """
+    count = int(np.prod(shape))
+    words = np.random.Philox(key=seed, counter=[0, frame, 0, 0]).random_raw(2 * (-(-count // 2)))
+    uniform = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53  # in (0, 1), both ends excluded
+    first, second = uniform.reshape(2, -1)
+    radius = np.sqrt(-2 * np.log(first))
+    both = np.concatenate((radius * np.cos(2 * np.pi * second), radius * np.sin(2 * np.pi * second)))
+    return both[:count].astype(np.float32).reshape(shape)

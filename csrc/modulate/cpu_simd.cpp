@@ -3,10 +3,8 @@
 // stays in the first-level cache as floats while mean, variance and result are taken from it.
 #include <math.h>
 
-#include <cstdlib>
-#include <new>
-
 #include "core/parallel.h"
+#include "core/scratch.h"
 #include "core/simd.h"
 #include "modulate/op.h"
 
@@ -20,27 +18,6 @@ namespace AAPT_ISA {
 namespace {
 
 using namespace simd::AAPT_ISA;
-
-// Three rows of floats; on the stack where they are short, as in tiny models and tests of call overhead.
-class Rows {
- public:
-  explicit Rows(int width) : pitch_((width + kLanes - 1) / kLanes * kLanes) {
-    if (pitch_ <= kShort) return;
-    heap_ = static_cast<float*>(std::aligned_alloc(64, 3 * sizeof(float) * pitch_));
-    if (!heap_) throw std::bad_alloc();
-  }
-  ~Rows() { std::free(heap_); }
-  Rows(const Rows&) = delete;
-  Rows& operator=(const Rows&) = delete;
-
-  float* row(int index) { return (heap_ ? heap_ : stack_) + static_cast<int64_t>(index) * pitch_; }
-
- private:
-  static constexpr int kShort = 512;
-  alignas(64) float stack_[3 * kShort];
-  const int pitch_;
-  float* heap_ = nullptr;
-};
 
 template <class T>
 const T* row_of(const void* base, int64_t row, int width) {
@@ -94,8 +71,9 @@ float widen_row(const Problem& p, int64_t row, float* value) {
 
 template <class T>
 void modulate_rows(const Problem& p, int64_t begin, int64_t end) {
-  Rows scratch(p.width);
-  float *const value = scratch.row(0), *const gain = scratch.row(1), *const offset = scratch.row(2);
+  const int64_t pitch = (p.width + kLanes - 1) / kLanes * kLanes;
+  auto* const value = static_cast<float*>(thread_scratch(3 * pitch * sizeof(float)));
+  float *const gain = value + pitch, *const offset = gain + pitch;
   int64_t folded = -1;
   for (int64_t row = begin; row < end; ++row) {
     const int64_t stream = row / p.rows;

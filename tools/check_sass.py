@@ -36,13 +36,16 @@ class Expectation:
     registers: int
     """At most this many per thread at entry."""
     counts: dict[str, int] = field(default_factory=dict)
-    """Instructions by the start of their name, and how many there must be."""
+    """Instructions by name without modifiers, and how many there must be."""
+    overlapped: int = 0
+    """At least this many powers of two between a wait for all wgmma groups but one and the next wait."""
 
 
 def _attend(d: int) -> Expectation:
-    # q k^T over d / 16 steps, p v over 128 / 16; three copies: q, K, V. 512 threads enter with 128 registers.
-    counts = {"HGMMA": d // 16 + 128 // 16, "UTMALDG": 3, "USETMAXREG": 2}
-    return Expectation("attention/sm90.cu", rf"sm90\d+attendILi{d}E", "sm_90a", 128, counts)
+    # q k^T in d / 16 instructions, p v in 176 / 16, each at two places; three copies: q, K, V. 384 threads enter with
+    # 168 registers. Each of a thread's 88 scores has its power of two while p v runs.
+    counts = {"HGMMA": 2 * (d // 16 + 176 // 16), "UTMALDG": 3, "USETMAXREG": 2}
+    return Expectation("attention/sm90.cu", rf"sm90\d+attendILi{d}E", "sm_90a", 168, counts, overlapped=88)
 
 
 EXPECTATIONS = (
@@ -91,8 +94,24 @@ def reports(log: str) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def disassemble(object_file: Path) -> dict[str, Counter[str]]:
-    """How often each instruction occurs, by mangled name."""
+@dataclass(frozen=True)
+class Sass:
+    """What is read from the disassembly of one function."""
+
+    counts: Counter[str]
+    """How often each instruction occurs, by name without modifiers."""
+    overlapped: int = 0
+    """Powers of two that are computed while one wgmma group is under way."""
+
+
+def count_overlapped(body: str) -> int:
+    """The powers of two between the first wait for all wgmma groups but one and the wait after it."""
+    between = re.search(r"WARPGROUP\.DEPBAR\.LE gsb0, 0x1 (.*?)WARPGROUP\.DEPBAR", body, re.DOTALL)
+    return between[1].count("MUFU.EX2") if between else 0
+
+
+def disassemble(object_file: Path) -> dict[str, Sass]:
+    """The functions of an object file, by mangled name."""
     cuobjdump, nvdisasm = tool("cuobjdump"), tool("nvdisasm")
     path = f"{nvdisasm.parent}{os.pathsep}{os.environ.get('PATH', '')}"
     sass = subprocess.run(
@@ -101,16 +120,19 @@ def disassemble(object_file: Path) -> dict[str, Counter[str]]:
     ).stdout  # fmt: skip
     parts = re.split(r"Function : (\w+)", sass)
     instruction = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_]*)")
-    return {name: Counter(instruction.findall(body)) for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+    return {
+        name: Sass(Counter(instruction.findall(body)), count_overlapped(body))
+        for name, body in zip(parts[1::2], parts[2::2], strict=True)
+    }
 
 
-def complaints(expected: Expectation, log: str, instructions: dict[str, Counter[str]]) -> list[str]:
+def complaints(expected: Expectation, log: str, functions: dict[str, Sass]) -> list[str]:
     """What is wrong with one kernel, in words."""
     report = {name: text for name, text in reports(log).items() if re.search(expected.kernel, name)}
-    found = {name: counts for name, counts in instructions.items() if re.search(expected.kernel, name)}
+    found = {name: sass for name, sass in functions.items() if re.search(expected.kernel, name)}
     if len(report) != 1 or len(found) != 1:
         return [f"{expected.kernel}: {len(report)} reports and {len(found)} functions, expected one of each"]
-    (name, text), (counts,) = next(iter(report.items())), found.values()
+    (name, text), (sass,) = next(iter(report.items())), found.values()
     wrong = []
     if not re.search(r"0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads", text):
         wrong.append("spills or has a stack frame: " + " ".join(text.split())[:160])
@@ -118,11 +140,13 @@ def complaints(expected: Expectation, log: str, instructions: dict[str, Counter[
     if used is None or int(used[1]) > expected.registers:
         wrong.append(f"uses {used[1] if used else 'unknown'} registers, at most {expected.registers} expected")
     for local in ("STL", "LDL"):
-        if counts[local]:
-            wrong.append(f"has {counts[local]} {local}: local memory")
+        if sass.counts[local]:
+            wrong.append(f"has {sass.counts[local]} {local}: local memory")
     for instruction, count in expected.counts.items():
-        if counts[instruction] != count:
-            wrong.append(f"has {counts[instruction]} {instruction}, expected {count}")
+        if sass.counts[instruction] != count:
+            wrong.append(f"has {sass.counts[instruction]} {instruction}, expected {count}")
+    if sass.overlapped < expected.overlapped:
+        wrong.append(f"overlaps {sass.overlapped} powers of two with wgmma, expected {expected.overlapped}")
     return [f"{name}: {what}" for what in wrong]
 
 
@@ -137,10 +161,10 @@ def check() -> list[str]:
     for source, arch in sorted({(e.source, e.arch) for e in EXPECTATIONS}):
         log, object_file = compile_source(source, arch)
         wrong += [f"{source}: {line.strip()}" for line in log.splitlines() if re.search(r"\bC75\d\d\b", line)]
-        instructions = disassemble(object_file)
+        functions = disassemble(object_file)
         for expected in EXPECTATIONS:
             if (expected.source, expected.arch) == (source, arch):
-                wrong += complaints(expected, log, instructions)
+                wrong += complaints(expected, log, functions)
     return wrong
 
 

@@ -1,10 +1,11 @@
 // Paged attention on Hopper, bf16.
 //
-// A block holds 192 queries of one head and walks keys in steps of 128. One warp fetches: it copies K and V tiles
+// A block holds 128 queries of one head and walks keys in steps of 176. One thread fetches: it copies K and V tiles
 // straight from their pages into a ring of two stages. A tensor map's row extent is the page's number of rows, so a
 // tile that sticks out of its page is filled with zeros by the copy engine: pages need no padding, and their size need
-// not be a multiple of the tile. Three warpgroups of 64 queries multiply: scores = q k^T into registers, softmax there,
-// then out += p v with p still in registers. While one warpgroup does its softmax the tensor cores serve the others.
+// not be a multiple of the tile. Two warpgroups of 64 queries multiply: scores = q k^T into registers, softmax there,
+// then out += p v with p still in registers. A warpgroup starts the scores of a step before the output of the step
+// before, and does its softmax while that product runs; and the two take turns to issue.
 //
 // Exponentials are powers of two (the factor log2 e goes into the scale). Scores of keys that are not there are
 // replaced by -inf, by selection, since what lies beyond the last valid key may be NaN; V's rows there are set to zero
@@ -142,44 +143,97 @@ AAPT_DEVICE void zero_stale_tails(Shared<d>& shared) {
   }
 }
 
-// One warpgroup: every step that the producer announces, for 64 of the block's queries.
+// One warpgroup's side of the pipeline: it waits for tiles, and gives them back.
+template <int d>
+struct Consumer {
+  Shared<d>& shared;
+  Ring ring;     // of the K tile that comes next
+  Ring v_ring;   // of the V tile that comes next
+  int note = 0;  // of the K tile that came last
+  uint32_t q_parity = 0;
+
+  AAPT_DEVICE bool leader() const { return threadIdx.x % 32 == 0; }
+  AAPT_DEVICE int keys() const { return note & kKeysMask; }
+  AAPT_DEVICE const uint16_t* k() const { return shared.k[ring.stage]; }
+  AAPT_DEVICE const uint16_t* v() const { return shared.v[v_ring.stage]; }
+
+  // False where there are no more steps.
+  AAPT_DEVICE bool wait_k() {
+    ptx::mbarrier_wait(&shared.k_full[ring.stage], ring.parity);
+    note = shared.note[ring.stage];
+    if (note & kFirstOfQuery) {
+      ptx::mbarrier_wait(&shared.q_full, q_parity);
+      q_parity ^= 1;
+    }
+    return keys() > 0;
+  }
+
+  AAPT_DEVICE void release_k() {
+    if (leader()) ptx::mbarrier_arrive(&shared.k_empty[ring.stage]);
+    if (leader() && (note & (kLastOfQuery | kLastOfPiece)) == kLastOfQuery) ptx::mbarrier_arrive(&shared.q_empty);
+    ring.advance();
+  }
+
+  AAPT_DEVICE void wait_v() { ptx::mbarrier_wait(&shared.v_full[v_ring.stage], v_ring.parity); }
+
+  AAPT_DEVICE void release_v() {
+    if (leader()) ptx::mbarrier_arrive(&shared.v_empty[v_ring.stage]);
+    v_ring.advance();
+  }
+};
+
+// The two warpgroups take turns to issue: while one's products run, the other has its softmax.
+AAPT_DEVICE void take_turn(int warpgroup) {
+  ptx::barrier_sync(kTurnBarrier + warpgroup, 128 * kWarpgroups);
+}
+AAPT_DEVICE void end_turn(int warpgroup) {
+  ptx::barrier_arrive(kTurnBarrier + 1 - warpgroup, 128 * kWarpgroups);
+}
+
+// One warpgroup: every step that the producer announces, for 64 of the block's queries. The scores of a step are
+// started before the output of the step before, so that the tensor cores are busy during the softmax.
 template <int d>
 AAPT_DEVICE void consume(Shared<d>& shared, const Parameters& p, int query_tile, int warpgroup) {
-  const bool leader = threadIdx.x % 32 == 0;
   const int warp_row = warpgroup * 64 + threadIdx.x / 32 % 4 * 16;
   const uint16_t* q = shared.q + warpgroup * 64 * kLine;
-  Ring ring;
-  uint32_t q_parity = 0;
+  Consumer<d> pipeline{shared, {}, {}};
   Rows<d> rows;
   float scores[kKeys / 2];
   uint32_t weights[kKeys / 16][4];
-  while (true) {
+  if (warpgroup == 1) end_turn(1);
+  while (pipeline.wait_k()) {
     rows.clear();
-    int note;
-    do {
-      ptx::mbarrier_wait(&shared.k_full[ring.stage], ring.parity);
-      note = shared.note[ring.stage];
-      const int keys = note & kKeysMask;
-      if (keys == 0) return;
-      if (note & kFirstOfQuery) {
-        ptx::mbarrier_wait(&shared.q_full, q_parity);
-        q_parity ^= 1;
-      }
-      multiply_k<d>(scores, q, shared.k[ring.stage]);
-      if (leader) ptx::mbarrier_arrive(&shared.k_empty[ring.stage]);
-      if (leader && (note & kLastOfQuery) && !(note & kLastOfPiece)) ptx::mbarrier_arrive(&shared.q_empty);
-
-      if (keys < kKeys) mask_tail(scores, keys);
-      softmax<d>(scores, weights, rows, p.scale_log2);
-
-      ptx::mbarrier_wait(&shared.v_full[ring.stage], ring.parity);
-      multiply_v<d>(rows.out, weights, shared.v[ring.stage]);
-      if (leader) ptx::mbarrier_arrive(&shared.v_empty[ring.stage]);
-      ring.advance();
-    } while (!(note & kLastOfPiece));
+    start_scores<d>(scores, q, pipeline.k());
+    ptx::wgmma_wait<0>();
+    if (pipeline.keys() < kKeys) mask_tail(scores, pipeline.keys());
+    pipeline.release_k();
+    softmax<d>(scores, rows, p.scale_log2);
+    pack(scores, weights);
+    while (!(pipeline.note & kLastOfPiece)) {
+      pipeline.wait_k();
+      take_turn(warpgroup);
+      start_scores<d>(scores, q, pipeline.k());
+      pipeline.wait_v();
+      start_output<d>(rows.out, weights, pipeline.v());
+      end_turn(warpgroup);
+      ptx::wgmma_wait<1>();
+      if (pipeline.keys() < kKeys) mask_tail(scores, pipeline.keys());
+      const float2 shrink = softmax<d>(scores, rows, p.scale_log2);
+      // K could be given back before the softmax; here, its branch keeps the assembler from moving the next wait up
+      // before the softmax, which is there to run beside the product.
+      pipeline.release_k();
+      ptx::wgmma_wait<0>();
+      pipeline.release_v();
+      scale_down<d>(rows.out, shrink);
+      pack(scores, weights);
+    }
+    pipeline.wait_v();
+    start_output<d>(rows.out, weights, pipeline.v());
+    ptx::wgmma_wait<0>();
+    pipeline.release_v();
     const int batch = shared.batch, head = shared.head, slot = shared.slot;
     __syncwarp();
-    if (leader) ptx::mbarrier_arrive(&shared.q_empty);
+    if (pipeline.leader()) ptx::mbarrier_arrive(&shared.q_empty);
     write<d>(p, rows, batch, head, slot, query_tile, warp_row);
   }
 }

@@ -47,11 +47,10 @@ AAPT_DEVICE void mask_tail(float (&scores)[kKeys / 2], int keys) {
   }
 }
 
-// One step of online softmax: scores become weights 2^(scale (score - max)), packed as the A operand of p v; what was
-// summed under a smaller maximum is scaled down.
+// One step of online softmax: scores become weights 2^(scale (score - max)). Returns by how much what was summed under
+// the smaller maximum before is too large, for each row.
 template <int d>
-AAPT_DEVICE void softmax(float (&scores)[kKeys / 2], uint32_t (&weights)[kKeys / 16][4], Rows<d>& rows,
-                         float scale_log2) {
+AAPT_DEVICE float2 softmax(float (&scores)[kKeys / 2], Rows<d>& rows, float scale_log2) {
   float new_max[2] = {rows.max[0], rows.max[1]};
   AAPT_UNROLL
   for (int i = 0; i < kKeys / 2; ++i) new_max[row_of(i)] = fmaxf(new_max[row_of(i)], scores[i]);
@@ -65,20 +64,28 @@ AAPT_DEVICE void softmax(float (&scores)[kKeys / 2], uint32_t (&weights)[kKeys /
     rows.sum[r] *= shrink[r];
   }
   AAPT_UNROLL
-  for (int i = 0; i < kKeys / 2; i += 2) {
-    const int r = row_of(i);
-    const float low = ptx::exp2_approx(fmaf(scores[i], scale_log2, -offset[r]));
-    const float high = ptx::exp2_approx(fmaf(scores[i + 1], scale_log2, -offset[r]));
-    rows.sum[r] += low + high;
-    weights[i / 8][i % 8 / 2] = ptx::pack_bf16(low, high);
+  for (int i = 0; i < kKeys / 2; ++i) {
+    scores[i] = ptx::exp2_approx(fmaf(scores[i], scale_log2, -offset[row_of(i)]));
+    rows.sum[row_of(i)] += scores[i];
   }
-  AAPT_UNROLL
-  for (int i = 0; i < d / 2; ++i) rows.out[i] *= shrink[row_of(i)];
+  return make_float2(shrink[0], shrink[1]);
 }
 
-// scores = q k^T for the warpgroup's 64 queries.
+// Weights as the A operand of p v.
+AAPT_DEVICE void pack(const float (&scores)[kKeys / 2], uint32_t (&weights)[kKeys / 16][4]) {
+  AAPT_UNROLL
+  for (int i = 0; i < kKeys / 2; i += 2) weights[i / 8][i % 8 / 2] = ptx::pack_bf16(scores[i], scores[i + 1]);
+}
+
 template <int d>
-AAPT_DEVICE void multiply_k(float (&scores)[kKeys / 2], const uint16_t* q, const uint16_t* k) {
+AAPT_DEVICE void scale_down(float (&out)[d / 2], float2 shrink) {
+  AAPT_UNROLL
+  for (int i = 0; i < d / 2; ++i) out[i] *= row_of(i) == 0 ? shrink.x : shrink.y;
+}
+
+// Starts scores = q k^T for the warpgroup's 64 queries, as one group.
+template <int d>
+AAPT_DEVICE void start_scores(float (&scores)[kKeys / 2], const uint16_t* q, const uint16_t* k) {
   const uint64_t q_start = ptx::wgmma_descriptor(q), k_start = ptx::wgmma_descriptor(k);
   ptx::wgmma_fence();
   AAPT_UNROLL
@@ -88,12 +95,11 @@ AAPT_DEVICE void multiply_k(float (&scores)[kKeys / 2], const uint16_t* q, const
                                      ptx::wgmma_advance(k_start, (half * kKeys * kLine + column) * 2), j > 0);
   }
   ptx::wgmma_commit();
-  ptx::wgmma_wait<0>();
 }
 
-// out += weights v.
+// Starts out += weights v, as one group.
 template <int d>
-AAPT_DEVICE void multiply_v(float (&out)[d / 2], const uint32_t (&weights)[kKeys / 16][4], const uint16_t* v) {
+AAPT_DEVICE void start_output(float (&out)[d / 2], const uint32_t (&weights)[kKeys / 16][4], const uint16_t* v) {
   const uint64_t v_start = ptx::wgmma_descriptor(v, kKeys * kLine * 2);
   ptx::wgmma_fence();
   AAPT_UNROLL
@@ -101,7 +107,6 @@ AAPT_DEVICE void multiply_v(float (&out)[d / 2], const uint32_t (&weights)[kKeys
     ptx::wgmma<d, ptx::Major::mn>(out, weights[j], ptx::wgmma_advance(v_start, j * 16 * kLine * 2), true);
   }
   ptx::wgmma_commit();
-  ptx::wgmma_wait<0>();
 }
 
 // Writes the thread's two rows: to the output if the piece is a whole job, else to its slot.

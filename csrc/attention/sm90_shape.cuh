@@ -8,15 +8,16 @@
 
 namespace aapt::attention::sm90 {
 
-constexpr int kWarpgroups = 3;           // that multiply
+constexpr int kWarpgroups = 2;           // that multiply
 constexpr int kRows = 64 * kWarpgroups;  // queries of a block
-constexpr int kKeys = 128;               // keys of a step
+constexpr int kKeys = 176;               // keys of a step
 constexpr int kStages = 2;
-constexpr int kLine = 64;  // bf16 of a swizzled line of 128 bytes
+constexpr int kTurnBarrier = 1;  // and the next: each warpgroup's turn to issue
+constexpr int kLine = 64;        // bf16 of a swizzled line of 128 bytes
 constexpr int kThreads = 128 * (kWarpgroups + 1), kMergeThreads = 256;
-constexpr int kWarps = 4 * kWarpgroups;      // that multiply
-constexpr float kLog2 = 0.693147180559945f;  // natural logarithm of 2
-constexpr int kRegistersProducer = 32, kRegistersConsumer = 160;
+constexpr int kWarps = 4 * kWarpgroups;                           // that multiply
+constexpr float kLog2 = 0.693147180559945f;                       // natural logarithm of 2
+constexpr int kRegistersProducer = 40, kRegistersConsumer = 232;  // 128 x 40 + 256 x 232 = 384 x 168
 
 // What the producer tells about a step, published with its K tile.
 enum Note : int {
@@ -56,8 +57,8 @@ struct Parameters {
   float scale_log2;
   bf16* out;           // [B, L, h, d]
   float* lse;          // [B, h, L] or null
-  float* partial_out;  // [slots, query tiles, 192, d], each normalised by its own sum
-  float* partial_lse;  // [slots, query tiles, 192], base 2
+  float* partial_out;  // [slots, query tiles, 128, d], each normalised by its own sum
+  float* partial_lse;  // [slots, query tiles, 128], base 2
   int* bad_page;       // becomes 1 + the largest number beyond the pool, or 1 for a negative one
 
   AAPT_HD int partial_row(int slot, int query_tile, int tile_row) const {

@@ -26,8 +26,8 @@ def numbered(first: int, frames: int) -> np.ndarray:
     return np.tile(values[:, None, None, None], (1, SIZE[1], SIZE[0], 3))
 
 
-def make(root: Path, lengths: list[list[int]], compress: bool = False) -> VideoDataset:
-    """One shard per list; frame numbers run on through the dataset. The camera's x is the frame's number."""
+def make(root: Path, lengths: list[list[int]], compress: bool = False, track: str = "camera") -> VideoDataset:
+    """One shard per list; frame numbers run on through the dataset, and the track's first column holds them."""
     root.mkdir(exist_ok=True)
     first = 0
     for number, clips in enumerate(lengths):
@@ -37,9 +37,9 @@ def make(root: Path, lengths: list[list[int]], compress: bool = False) -> VideoD
                 camera[:, 0] = first + np.arange(frames)
                 captions = (Caption(0, frames // 2, "early"), Caption(frames // 2, frames, "late"))
                 video = numbered(first, frames)
-                writer.add_clip(video, {"camera": camera}, f"source {number}.{clip}", captions)
+                writer.add_clip(video, {track: camera}, f"source {number}.{clip}", captions)
                 first += frames
-    index = {"format": FORMAT, "size": SIZE, "tracks": {"camera": []}, "maker": "doom", "split": "train"}
+    index = {"format": FORMAT, "size": SIZE, "tracks": {track: []}, "maker": "doom", "split": "train"}
     write_json(root / "index.json", index)
     return VideoDataset(root)
 

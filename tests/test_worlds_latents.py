@@ -47,7 +47,15 @@ def test_motion_of_a_latent_frame_leads_through_its_four_video_frames(tmp_path: 
     assert window.motion.shape == (3, 4, 5)
     assert not window.motion[0].any()  # the given picture: the identity four times
     assert window.motion[1:, :, 0] == pytest.approx(np.full((2, 4), 0.4))
-    assert window.control is None
+    assert window.tracks["camera"][:, :, 0].tolist() == [[4] * 4, [5, 6, 7, 8], [9, 10, 11, 12]]
+
+
+def test_nothing_was_commanded_for_the_first_latent_frame(tmp_path: Path) -> None:
+    dataset = make(tmp_path, [[21]], track="control")
+    encode_dataset(dataset, "toy", "v1", encode, encode_pictures, quiet=True)
+    window = LatentDataset(dataset, "toy").window(0, 1, 2)
+    assert window.tracks["control"][:, :, 0].tolist() == [[0] * 4, [5, 6, 7, 8]]
+    assert window.motion is None
 
 
 def test_other_phases_start_other_runs(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def card(dataset: VideoDataset) -> str:
         f"* {dataset.frames} frames; {len(clips)} clips, {len(sources)} sources",
         f"* {dataset.size[0]} x {dataset.size[1]} pixels, shown at {index['rate']} frames per second "
         f"({dataset.frames / index['rate'] / 60:.1f} minutes)",
-        f"* video: {'H.264 in RGB, near lossless' if index['compress'] else 'raw uint8, memory-mapped'}",
+        f"* video: {'H.264 in RGB, crf 12' if index['compress'] else 'raw uint8, memory-mapped'}",
         *(f"* {note}" for note in index["notes"]),
         "",
         "## Tracks",

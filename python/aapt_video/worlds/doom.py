@@ -96,12 +96,7 @@ class DoomMaker:
             "split": "test" if self.config.test else "train",
             "tracks": {
                 "camera": ["x", "y", "z (map units)", "angle", "pitch", "horizontal field of view (degrees)"],
-                "control": [
-                    "forward",
-                    "strafe right (map units)",
-                    "yaw left (degrees)",
-                    "as commanded for the tic",
-                ],
+                "control": ["forward", "strafe right (map units)", "yaw left (degrees)", "as commanded for the tic"],
             },
             "versions": {"vizdoom": engine_version()},
             "licences": {
@@ -114,7 +109,7 @@ class DoomMaker:
                 "meant to be shown at 24 per second: motion then looks 0.69 times as fast as in the game.",
                 "`control` leads to the frame in whose row it stands. In free space it equals the camera's "
                 "motion; where a wall blocks the way it does not: a player holds forward there.",
-                "No monsters, no view bobbing, no weapon effects; doors stay closed.",
+                "No monsters, no view bobbing; nobody opens doors.",
             ],
         }
 
@@ -156,8 +151,11 @@ class DoomMaker:
         self, engine: DoomEngine, walker: Walker, report: Callable[[int], None]
     ) -> tuple[list[View], list[Command]]:
         """One clip: views, and the command that led to each (none led to the first)."""
+        views: list[View] = []
+        commands: list[Command] = []
         try:
-            views, commands = [engine.place(walker.start())], [Command()]
+            views.append(engine.place(walker.start()))
+            commands.append(Command())
             while len(views) < self.config.clip_frames:
                 before = views[-1]
                 command = walker.step(before.pose)

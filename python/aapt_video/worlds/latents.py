@@ -46,8 +46,9 @@ class LatentWindow:
     """[T, C, h, w]."""
     motion: NDArray[np.float32] | None
     """[T, 4, 5]: for each video frame, the camera's motion from the frame before, in units of MOTION_UNIT."""
-    control: NDArray[np.float32] | None
-    """[T, 4, ...]: for each video frame, the recorded control that led to it."""
+    tracks: dict[str, NDArray[np.float32]]
+    """Per recorded track, [T, 4, ...] for each video frame. Nothing was commanded for latent frame 0: its `control` is
+    zero; its other tracks show the given picture's value four times."""
     caption: str
     """The text that covers most of the window, "" where there is none."""
     clip: int
@@ -216,16 +217,15 @@ class LatentDataset:
         if still:
             latents[0] = self._open(place.shard, "still")[first]
         frame = place.phase + PACK * start
-        tracks = self.dataset.index["tracks"]
-        motion = control = None
-        if "camera" in tracks:
-            camera = self.dataset.track(place.clip, "camera")[frame : frame + PACK * (length - 1) + 1]
-            motion = _packed(relative_motion(camera) / MOTION_UNIT)
-        if "control" in tracks:
-            control = _packed(self.dataset.track(place.clip, "control")[frame : frame + PACK * (length - 1) + 1])
+        span = slice(frame, frame + PACK * (length - 1) + 1)
+        rows = {name: self.dataset.track(place.clip, name)[span] for name in self.dataset.index["tracks"]}
+        motion = _packed(relative_motion(rows["camera"]) / MOTION_UNIT) if "camera" in rows else None
+        if "control" in rows:
+            rows["control"][0] = 0.0
+        tracks = {name: _packed(track) for name, track in rows.items()}
         captions = self.dataset.clips[place.clip].captions
-        caption = caption_of(captions, frame, frame + PACK * (length - 1) + 1)
-        return LatentWindow(latents, motion, control, caption, place.clip, frame)
+        caption = caption_of(captions, span.start, span.stop)
+        return LatentWindow(latents, motion, tracks, caption, place.clip, frame)
 
     def _map(self, shard: int, name: str) -> NDArray[np.float16]:
         mapped: NDArray[np.float16] = np.load(self.root / f"shard-{shard:05d}" / f"{name}.npy", mmap_mode="r")
@@ -233,6 +233,5 @@ class LatentDataset:
 
 
 def _packed(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[1 + 4(T-1), ...] per video frame to [T, 4, ...] per latent frame; frame 0 is at rest, four times."""
-    rest = np.zeros((1, PACK, *rows.shape[1:]), np.float32)
-    return np.concatenate([rest, rows[1:].reshape(-1, PACK, *rows.shape[1:])]).astype(np.float32)
+    """[1 + 4(T-1), ...] per video frame to [T, 4, ...] per latent frame; latent frame 0 shows row 0 four times."""
+    return np.concatenate([np.repeat(rows[:1], PACK - 1, axis=0), rows]).reshape(-1, PACK, *rows.shape[1:])

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Protocol
 
-from aapt_video.worlds.doom import DoomMaker
-from aapt_video.worlds.folder import FolderMaker
-from aapt_video.worlds.humanoid import HumanoidMaker
 from aapt_video.worlds.shards import ShardWriter
 
 
@@ -42,13 +40,16 @@ class Maker(Protocol):
         is a hang."""
 
 
-MAKERS: dict[str, Callable[[dict[str, Any]], Maker]] = {
-    "doom": DoomMaker.from_dict,
-    "folder": FolderMaker.from_dict,
-    "humanoid": HumanoidMaker.from_dict,
+MAKERS = {
+    "doom": ("aapt_video.worlds.doom", "DoomMaker"),
+    "folder": ("aapt_video.worlds.folder", "FolderMaker"),
+    "humanoid": ("aapt_video.worlds.humanoid", "HumanoidMaker"),
 }
+"""Module and class by name. A module is imported when its maker is used: a worker starts for every shard."""
 
 
 def maker_from_dict(name: str, config: dict[str, Any]) -> Maker:
     """The maker `name` with a configuration that was read from JSON."""
-    return MAKERS[name](config)
+    module, kind = MAKERS[name]
+    maker: Maker = getattr(import_module(module), kind).from_dict(config)
+    return maker

@@ -121,7 +121,7 @@ class ShardWriter:
         root: the dataset's folder; it must exist.
         number: the shard's number.
         size: width and height of the pictures, pixels.
-        compress: H.264 (RGB, near lossless, a key frame every 24 frames) in place of raw frames.
+        compress: H.264 (RGB, a key frame every 24 frames) in place of raw frames.
     """
 
     def __init__(self, root: Path, number: int, size: tuple[int, int], compress: bool = False) -> None:

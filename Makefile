@@ -5,6 +5,7 @@
 #   make test    install and test (tests marked gpu run where there is one)
 #   make lint    ruff, mypy, clang-format
 #   make bench   every benchmark, ours beside the alternatives; RECORD=name keeps it in bench/results/name.json
+#   make report  docs/benchmarks.md from the records
 #   make gpu-check [PART=build|tests|sanitizers|bench]
 #                on a machine with a GPU and no package index: GPU tests, sanitizers, benchmarks -> bench/results/
 
@@ -16,7 +17,7 @@ PART   ?= all
 # Every C++ and CUDA source, for clang-format.
 CXX_SOURCES = find csrc tests \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print
 
-.PHONY: install build demo test lint format bench gpu-check clean
+.PHONY: install build demo test lint format bench report gpu-check clean
 
 install: $(STAMP)
 
@@ -46,6 +47,9 @@ format: $(STAMP)
 
 bench: build
 	$(BIN)/python -m pytest bench --benchmark-only $(if $(RECORD),--record $(RECORD)) $(PYTEST_ARGS)
+
+report: build
+	$(BIN)/aapt-video bench report
 
 gpu-check:
 	PYTHON="$(PYTHON)" sh tools/gpu_check.sh $(PART)

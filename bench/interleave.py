@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def interleave(
-    calls: Mapping[str, Callable[[], Any]], rounds: int = 15, seconds: float = 0.02
-) -> dict[str, float]:
+def interleave(calls: Mapping[str, Callable[[], Any]], rounds: int = 15, seconds: float = 0.02) -> dict[str, float]:
     """Median seconds of one call, for each name.
 
     Args:

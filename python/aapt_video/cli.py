@@ -48,6 +48,7 @@ COMMANDS = (
         "make",
         "render a moving figure with MuJoCo",
     ),
+    Command("bench report", "aapt_video.bench.report", "Report", "run", "make docs/benchmarks.md from the records"),
     Command("data inspect", "aapt_video.worlds.command", "Inspect", "inspect", "print what a dataset holds"),
 )
 

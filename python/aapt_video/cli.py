@@ -26,6 +26,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
+    Command("inspect", "aapt_video.inspection", "Inspect", "inspect", "print what a configuration costs"),
     Command("doctor", "aapt_video.doctor", "Doctor", "run", "print what was built and found, and what is missing"),
     Command(
         "data make doom",

@@ -114,8 +114,10 @@ def _save(module: nn.Module, path: Path) -> None:
 def _assign(module: nn.Module, path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; save_generator writes it")
+    # Copied, because a mapped file is not aligned, and how a matrix product rounds may depend on that.
+    weights = {name: tensor.clone() for name, tensor in load_file(path).items()}
     try:
-        module.load_state_dict(load_file(path), assign=True)
+        module.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit {CONFIG}: {error}") from error
 

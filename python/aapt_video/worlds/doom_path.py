@@ -173,7 +173,7 @@ class Walker:
                 glance, until = self._glance(route, at, tic)
             feet = self._bearing(route[min(at + 4, len(route) - 1)])
             eyes = self._bearing(route[min(at + 14, len(route) - 1)]) + glance
-            pace = speed * min(1.0, max(0.0, 1.3 * math.cos(math.radians(feet))))
+            pace = speed * min(1.0, max(0.3, 1.5 * math.cos(math.radians(feet))))
             yield self._moving(feet, pace, self._steer(_wrap(eyes), effort))
 
     def _route(self) -> list[tuple[float, float]]:

@@ -6,9 +6,12 @@
 // second-level cache while tiles of six rows go over them:
 //
 //   scores = q k^T                           in registers, then 6 KB
-//   top' = max(top, scale log2e max(scores))
-//   weights = 2^(scale log2e scores - top')
-//   out = 2^(top - top') out + weights v,    total = 2^(top - top') total + sum(weights)
+//   top' = max(top, max(scores))
+//   weights = 2^(c (scores - top')),         c = scale log2e
+//   out = 2^(c (top - top')) out + weights v,    total = 2^(c (top - top')) total + sum(weights)
+//
+// The difference comes before the product with c: it is exact where the scores are close, so that the largest weight
+// is 1 however large the scores are.
 //
 // Tiled pages are multiplied where they lie. Copied into working memory first, once for all rows: blocks of plain
 // pages, blocks of values that end in rows without meaning (these may be NaN, and 0 NaN is NaN), and values whose d is
@@ -33,7 +36,7 @@ constexpr int kStepKeys = kStepBlocks * kKeyBlock;
 constexpr int kMostTiles = 16;  // of rows that a thread takes at a time
 // Where there is no key, and the maximum before the first one. Finite, so that differences are numbers.
 constexpr float kNowhere = -1e30f;
-constexpr float kLog2e = 1.44269504f, kLn2 = 0.693147181f;
+constexpr double kLog2e = 1.4426950408889634;
 
 // Weights that become bfloat16 need no better powers of two than bfloat16's.
 template <class T>
@@ -44,6 +47,11 @@ template <>
 struct PrecisionOf<float> {
   using type = Precise;
 };
+
+// Groups of d that are summed in one chain. Products of bfloat16 are exact in float32, and 128 of them are as good as
+// 32 of float32.
+template <class T>
+constexpr int kScoreChunk = sizeof(T) == 2 ? 128 : 32;
 
 // Keys that are worked on together.
 template <class T>
@@ -61,7 +69,7 @@ struct Memory {
   float* scores;     // [6, 256]
   Left<T>* weights;  // [6, 256]
   float* out;        // [rows, width], not yet divided by the total
-  float* top;        // [rows]: the largest score so far, times scale log2e
+  float* top;        // [rows]: the largest score so far
   float* total;      // [rows, lanes]: sums of weights, one per lane
   T* k;              // [16 blocks, d / g, 16, g]
   T* v;              // [16 blocks, 16 / g, width, g]
@@ -169,10 +177,9 @@ class Rows {
   // scores = q k^T for six rows.
   void score(const Step<T>& step, const Left<T>* q) {
     for_each_tile(step.blocks, [&](int first, auto blocks) {
-      Tile<T, blocks.value> tile;
-      tile.clear();
-      tile.multiply(q, p_.head_dim, step.k + first, kKeyBlock * kGroup<T>, p_.head_dim / kGroup<T>);
-      tile.store_to(m_.scores + first * kKeyBlock, kStepKeys);
+      multiply_in_chunks<T, blocks.value>(q, p_.head_dim, step.k + first, kKeyBlock * kGroup<T>,
+                                          p_.head_dim / kGroup<T>, kScoreChunk<T>, m_.scores + first * kKeyBlock,
+                                          kStepKeys);
     });
     for (int n = 0; n < step.blocks; ++n) {
       if (step.valid[n] == kKeyBlock) continue;
@@ -187,21 +194,21 @@ class Rows {
   void weigh(int blocks, int i, int row) {
     const float* scores = m_.scores + i * kStepKeys;
     Left<T>* weights = m_.weights + i * kStepKeys;
-    const float scale = static_cast<float>(p_.scale) * kLog2e;
+    const Vector factor = broadcast(static_cast<float>(p_.scale * kLog2e));
     Vector total = load(m_.total + row * kLanes), most = load(scores);
     for (int key = kLanes; key < blocks * kKeyBlock; key += kLanes) most = max(most, load(scores + key));
-    const float top = largest(most) * scale;
+    const float top = largest(most);
     if (top > m_.top[row]) {
-      const Vector shrink = exp2(broadcast(m_.top[row] - top), Precise{});
+      const Vector shrink = exp2(factor * broadcast(m_.top[row] - top), Precise{});
       float* out = m_.out + row * width_;
       for (int dim = 0; dim < width_; dim += kLanes) store(out + dim, shrink * load(out + dim));
       total = shrink * total;
       m_.top[row] = top;
     }
-    const Vector factor = broadcast(scale), minus_top = broadcast(-m_.top[row]);
+    const Vector subtracted = broadcast(m_.top[row]);
 #pragma GCC unroll 4
     for (int key = 0; key < blocks * kKeyBlock; key += kLanes) {
-      const Vector weight = exp2(fma(load(scores + key), factor, minus_top), typename PrecisionOf<T>::type{});
+      const Vector weight = exp2((load(scores + key) - subtracted) * factor, typename PrecisionOf<T>::type{});
       total = total + weight;
       store(weights + key, weight);
     }
@@ -234,7 +241,7 @@ class Rows {
                       [&](int i, auto part) { store(to + row * stride + i, inverse * load(out + i, part), part); });
       if (p_.lse) {
         const int64_t at = (static_cast<int64_t>(stream_) * p_.heads + head_) * p_.rows + first_ + row;
-        p_.lse[at] = total > 0 ? kLn2 * (m_.top[row] + log2f(total)) : -INFINITY;
+        p_.lse[at] = total > 0 ? static_cast<float>(p_.scale) * m_.top[row] + logf(total) : -INFINITY;
       }
     }
   }

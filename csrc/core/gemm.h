@@ -160,6 +160,21 @@ struct Tile {
   }
 };
 
+// C = A B in chunks of the shared dimension, each summed on its own: one chain of additions over all of it would lose
+// accuracy with its length. `column`, `step` and `groups` as in Tile::multiply.
+template <class T, int N>
+inline void multiply_in_chunks(const Left<T>* a, int64_t a_stride, const T* const* column, int64_t step, int groups,
+                               int chunk, float* to, int64_t stride) {
+  for (int k = 0; k < groups; k += chunk) {
+    const T* at[N];
+    for (int n = 0; n < N; ++n) at[n] = column[n] + k * step;
+    Tile<T, N> tile;
+    tile.clear();
+    tile.multiply(a + k * kGroup<T>, a_stride, at, step, groups - k < chunk ? groups - k : chunk);
+    k == 0 ? tile.store_to(to, stride) : tile.add_to(to, stride);
+  }
+}
+
 // A tile's width as a type.
 template <int N>
 struct Blocks {

@@ -48,7 +48,7 @@ inline const T* packed_weight(const Weight& w) {
   return packed;
 }
 
-// Sums are made in chunks of this many groups: one chain of additions over all of K would lose accuracy with K.
+// Groups of four bytes of K that are summed in one chain.
 constexpr int kChunk = 128;
 
 // Calls emit(row, first output, outputs, sums) for `rows` rows of A [rows rounded up to 6, K] and one panel.
@@ -58,22 +58,14 @@ inline void multiply_panel(const Left<T>* a, int rows, const Weight& w, const T*
   const int first = panel * kTileColumns, left = w.outputs - first;
   const int count = left < kTileColumns ? left : kTileColumns;
   const T* column[kTileBlocks] = {};
-  const int blocks = (count + kKeyBlock - 1) / kKeyBlock, groups = w.inputs / kGroup<T>;
-  constexpr int64_t kStep = kKeyBlock * kGroup<T>;
+  const int blocks = (count + kKeyBlock - 1) / kKeyBlock;
   for (int n = 0; n < blocks; ++n) column[n] = packed + (static_cast<int64_t>(panel) * kTileBlocks + n) * block;
   alignas(64) float sums[kTileRows * kTileColumns];
   for (int row = 0; row < rows; row += kTileRows) {
     for_each_tile(blocks, [&](int begin, auto width) {
-      float* to = sums + begin * kKeyBlock;
-      for (int k = 0; k < groups; k += kChunk) {
-        const T* at[width.value];
-        for (int n = 0; n < width.value; ++n) at[n] = column[begin + n] + k * kStep;
-        Tile<T, width.value> tile;
-        tile.clear();
-        tile.multiply(a + static_cast<int64_t>(row) * w.inputs + k * kGroup<T>, w.inputs, at, kStep,
-                      groups - k < kChunk ? groups - k : kChunk);
-        k == 0 ? tile.store_to(to, kTileColumns) : tile.add_to(to, kTileColumns);
-      }
+      multiply_in_chunks<T, width.value>(a + static_cast<int64_t>(row) * w.inputs, w.inputs, column + begin,
+                                         kKeyBlock * kGroup<T>, w.inputs / kGroup<T>, kChunk, sums + begin * kKeyBlock,
+                                         kTileColumns);
     });
     for (int i = 0; i < kTileRows && row + i < rows; ++i) emit(row + i, first, count, sums + i * kTileColumns);
   }

@@ -82,7 +82,7 @@ class Rows {
   Rows(const Problem& p, int tiles) : p_(p), width_((p.head_dim + kKeyBlock - 1) / kKeyBlock * kKeyBlock) {
     Pieces measure(nullptr);
     take(measure, tiles);
-    Pieces pieces(thread_scratch(Scratch::job, measure.bytes()));
+    Pieces pieces(thread_scratch(measure.bytes()));
     take(pieces, tiles);
   }
 

@@ -38,7 +38,7 @@ inline const T* packed_weight(const Weight& w) {
   if (w.packed) return static_cast<const T*>(w.data);
   const int blocks = (w.outputs + kKeyBlock - 1) / kKeyBlock;
   const int64_t block = static_cast<int64_t>(w.inputs) * kKeyBlock;
-  T* packed = static_cast<T*>(thread_scratch(Scratch::operand, static_cast<size_t>(blocks * block) * sizeof(T)));
+  T* packed = static_cast<T*>(thread_scratch(static_cast<size_t>(blocks * block) * sizeof(T), Scratch::operand));
 #pragma omp parallel for schedule(static)
   for (int n = 0; n < blocks; ++n) {
     const int left = w.outputs - n * kKeyBlock;
@@ -81,8 +81,7 @@ inline void project(const Weight& w, int64_t rows, Gather gather, Emit emit) {
   const int64_t jobs = static_cast<int64_t>(split.row_blocks) * split.panels;
 #pragma omp parallel
   {
-    Left<T>* a = static_cast<Left<T>*>(
-        thread_scratch(Scratch::job, sizeof(Left<T>) * static_cast<size_t>(block_rows) * w.inputs));
+    Left<T>* a = static_cast<Left<T>*>(thread_scratch(sizeof(Left<T>) * static_cast<size_t>(block_rows) * w.inputs));
     int64_t gathered = -1;
 #pragma omp for schedule(dynamic)
     for (int64_t job = 0; job < jobs; ++job) {

@@ -17,7 +17,7 @@ thread_local Buffer buffers[2];
 
 }  // namespace
 
-void* thread_scratch(Scratch use, size_t bytes) {
+void* thread_scratch(size_t bytes, Scratch use) {
   Buffer& buffer = buffers[static_cast<int>(use)];
   if (bytes > buffer.bytes) {
     const size_t rounded = (bytes + 4095) / 4096 * 4096;

@@ -10,6 +10,6 @@ namespace aapt {
 enum class Scratch { job, operand };
 
 // At least `bytes`, aligned to 64; the contents are undefined. A later call on the same thread may move it.
-void* thread_scratch(Scratch use, size_t bytes);
+void* thread_scratch(size_t bytes, Scratch use = Scratch::job);
 
 }  // namespace aapt

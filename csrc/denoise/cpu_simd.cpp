@@ -82,7 +82,7 @@ void denoise_all(const Problem& p) {
     Memory<T> m;
     Pieces measure(nullptr);
     m.take(measure, p, block_rows);
-    Pieces pieces(thread_scratch(Scratch::job, measure.bytes()));
+    Pieces pieces(thread_scratch(measure.bytes()));
     m.take(pieces, p, block_rows);
 #pragma omp for schedule(dynamic)
     for (int block = 0; block < split.row_blocks; ++block) {

@@ -8,7 +8,7 @@ as `torch.ops.aapt.<name>`. `aapt_ext._C` holds the bound functions for loops th
 
 from .cache_write import cache_write
 from .denoise import denoise
-from .dispatch import backend, implementation, table
+from .dispatch import backend, check, implementation, table
 from .layout import pack_weight, unpack_weight
 from .linear import linear
 from .modulate import modulate
@@ -22,6 +22,7 @@ __all__ = [
     "Segment",
     "backend",
     "cache_write",
+    "check",
     "denoise",
     "implementation",
     "linear",

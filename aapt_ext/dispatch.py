@@ -46,8 +46,8 @@ class backend:
 
 
 def cuda_kernels() -> tuple[str, ...]:
-    """Operators that the module has CUDA kernels for."""
-    return tuple(getattr(_C, "cuda_operators", ()))
+    """Operators that the module has CUDA kernels for, in float32 and bfloat16."""
+    return _C.cuda_operators
 
 
 def implementation(operator: str, device: str, dtype: torch.dtype = torch.float32) -> str:
@@ -56,7 +56,7 @@ def implementation(operator: str, device: str, dtype: torch.dtype = torch.float3
         return REFERENCE
     if device == "cpu":
         return "portable" if dtype == torch.float64 else str(_C.cpu_backend())
-    return "cuda" if operator in cuda_kernels() else REFERENCE
+    return "cuda" if operator in cuda_kernels() and dtype != torch.float64 else REFERENCE
 
 
 def served_natively(operator: str, tensor: torch.Tensor) -> bool:
@@ -68,6 +68,24 @@ def table() -> dict[tuple[str, str], str]:
     """The dispatch table, (operator, device) -> implementation; a GPU only where torch sees one."""
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     return {(operator, device): implementation(operator, device) for operator in OPERATORS for device in devices}
+
+
+def check(device: int = 0) -> None:
+    """Waits for a GPU and raises where a kernel met a page number beyond its pool since the last check.
+
+    A table in the GPU's memory cannot be checked at the call. A kernel that meets such a number writes no page for it
+    and reads none of the pool's memory beyond its end; its result for that stream is meaningless.
+
+    Raises:
+        RuntimeError: a page number was beyond the pool; the message names one.
+    """
+    found = _C.take_bad_page(device) if _C.built_with_cuda and torch.cuda.is_available() else 0
+    if found:
+        number = "a negative page number" if found == 1 else f"page {found - 1}, which is beyond its pool"
+        raise RuntimeError(
+            f"check: a kernel on cuda:{device} met {number}; find the table or the `page` argument that was written "
+            "with it, and discard the results since the last check"
+        )
 
 
 def cuda_stream(tensor: Any) -> int | None:

@@ -2,6 +2,9 @@
 # that the module imports on a machine without one.
 
 target_sources(aapt_core PRIVATE core/cuda_device.cu ptx/tensor_map.cu attention/plan.cpp attention/sm90.cu)
+foreach(operator cache_write patch_embed modulate denoise)
+  target_sources(aapt_core PRIVATE ${operator}/cuda.cu)
+endforeach()
 target_compile_definitions(aapt_core PUBLIC AAPT_CUDA)
 target_compile_options(aapt_core PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra -lineinfo --resource-usage -Werror=all-warnings>)

@@ -226,6 +226,8 @@ PYBIND11_MODULE(_C, module) {
   module.def("cpu_backends", &python::cpu_backends);
 #if defined(AAPT_CUDA)
   module.attr("built_with_cuda") = true;
+  module.attr("cuda_operators") = py::make_tuple("patch_embed", "cache_write", "modulate", "denoise");
+  module.def("take_bad_page", &cuda::take_bad_page, py::arg("device"), py::call_guard<py::gil_scoped_release>());
   module.def("cuda_report", [] {
     const auto report = cuda::report();
     py::list devices;
@@ -239,5 +241,6 @@ PYBIND11_MODULE(_C, module) {
   });
 #else
   module.attr("built_with_cuda") = false;
+  module.attr("cuda_operators") = py::tuple();
 #endif
 }

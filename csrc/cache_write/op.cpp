@@ -5,6 +5,7 @@
 namespace aapt::cache_write {
 
 AAPT_DECLARE_CPU_KERNELS(cache_write, Problem)
+AAPT_DECLARE_CUDA_KERNELS(Problem)
 
 namespace {
 
@@ -132,6 +133,7 @@ Problem make_problem(const Tensor& qkv, const Tensor* q_weight, const Tensor* k_
 
 void run(const Problem& p) {
   if (p.batch == 0 || p.rows == 0 || p.heads == 0) return;
+  if (p.device.type == Device::cuda) return run_cuda(p);
   cpu_cache_write.pick(p.dtype)(p);
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/check.h"
 #include "core/dtype.h"
 #include "core/tensor.h"
 
@@ -73,4 +74,16 @@ struct CpuKernels {
   }                                                                                                        \
   constexpr CpuKernels<Problem> cpu_##function{portable::function, portable::function, portable::function, \
                                                portable::function};
+#endif
+
+// Declares `run_cuda(problem)` of an operator: its CUDA kernels, which `<operator>/cuda.cu` defines.
+#if defined(AAPT_CUDA)
+#define AAPT_DECLARE_CUDA_KERNELS(Problem) void run_cuda(const Problem&);
+#else
+#define AAPT_DECLARE_CUDA_KERNELS(Problem)                                                                     \
+  inline void run_cuda(const Problem&) {                                                                       \
+    throw ArgumentError(                                                                                       \
+        "the arrays are on a GPU, and this module was built without CUDA; move them to the CPU, or install a " \
+        "CUDA toolkit and build again with AAPT_CUDA=ON");                                                     \
+  }
 #endif

@@ -3,6 +3,7 @@
 namespace aapt::denoise {
 
 AAPT_DECLARE_CPU_KERNELS(denoise, Problem)
+AAPT_DECLARE_CUDA_KERNELS(Problem)
 
 Problem make_problem(const Tensor& x, const Tensor& scale, const Tensor& shift, const Tensor& weight,
                      const Tensor* bias, const Tensor& noisy, double timestep, double eps, const Tensor& out,
@@ -53,6 +54,7 @@ Problem make_problem(const Tensor& x, const Tensor& scale, const Tensor& shift, 
 
 void run(const Problem& p) {
   if (p.batch == 0 || p.channels == 0 || p.height == 0 || p.width == 0) return;
+  if (p.device.type == Device::cuda) return run_cuda(p);
   cpu_denoise.pick(p.dtype)(p);
 }
 

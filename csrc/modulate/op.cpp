@@ -3,6 +3,7 @@
 namespace aapt::modulate {
 
 AAPT_DECLARE_CPU_KERNELS(modulate, Problem)
+AAPT_DECLARE_CUDA_KERNELS(Problem)
 
 Problem make_problem(const Tensor& x, const Tensor* y, const Tensor* gate, const Tensor* scale, const Tensor* shift,
                      const Tensor* weight, const Tensor* bias, double eps, const Tensor* residual, const Tensor& out,
@@ -50,6 +51,7 @@ Problem make_problem(const Tensor& x, const Tensor* y, const Tensor* gate, const
 
 void run(const Problem& p) {
   if (p.batch == 0 || p.rows == 0 || p.width == 0) return;
+  if (p.device.type == Device::cuda) return run_cuda(p);
   cpu_modulate.pick(p.dtype)(p);
 }
 

@@ -3,6 +3,7 @@
 namespace aapt::patch_embed {
 
 AAPT_DECLARE_CPU_KERNELS(patch_embed, Problem)
+AAPT_DECLARE_CUDA_KERNELS(Problem)
 
 Problem make_problem(const Tensor* sources, int count, const Tensor& weight, const Tensor* bias, const Tensor& out,
                      void* stream) {
@@ -48,6 +49,7 @@ Problem make_problem(const Tensor* sources, int count, const Tensor& weight, con
 
 void run(const Problem& p) {
   if (p.batch == 0 || p.height == 0 || p.width == 0) return;
+  if (p.device.type == Device::cuda) return run_cuda(p);
   cpu_patch_embed.pick(p.dtype)(p);
 }
 

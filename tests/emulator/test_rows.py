@@ -1,0 +1,113 @@
+"""modulate and cache_write: the shipped CUDA sources in the emulator, under the error rule."""
+
+import pytest
+import torch
+
+from aapt_ext import reference
+from tests.operators.rule import assert_within_rule, cast, check, summed_in_own_dtype
+from tests.operators.test_cache_write import Frame
+
+from .conftest import Kernels
+from .operators import NAN, Emulated
+
+DTYPES = [torch.bfloat16, torch.float32]
+both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
+
+
+def modulate_arguments(batch, rows, width, present="gate scale shift weight bias"):
+    """x and y far from zero, as a residual stream is; and the vectors that are named."""
+    x, y = (torch.randn(batch, rows, width, dtype=torch.float64) * 3 + 5 for _ in range(2))
+    vectors = [
+        torch.randn(batch if name in ("gate", "scale", "shift") else 1, width, dtype=torch.float64)
+        if name in present
+        else None
+        for name in ("gate", "scale", "shift", "weight", "bias")
+    ]
+    return (x, y, *vectors[:3], *(None if v is None else v[0] for v in vectors[3:]), 1e-6)
+
+
+# Widths: less than a warp of vectors, several warps, a part of a vector, odd, more than a warp per thread.
+@both_dtypes
+@pytest.mark.parametrize("shape", [(1, 1, 8), (2, 3, 264), (3, 2, 1536), (2, 2, 37), (1, 2, 1029), (1, 1, 1)])
+def test_modulate_keeps_the_error_rule(kernels: Kernels, order: int, dtype, shape, seed) -> None:
+    emulated = Emulated(kernels)
+    arguments = modulate_arguments(*shape)
+    check(emulated.residual_modulate, reference.residual_modulate, arguments, dtype)
+    x, _, _, *rest = arguments
+    check(emulated.modulate, reference.modulate, (x, *rest), dtype)
+
+
+@both_dtypes
+@pytest.mark.parametrize("present", ["", "gate", "scale", "shift", "weight", "bias"])
+def test_modulate_takes_any_of_its_vectors(kernels: Kernels, dtype, present, seed) -> None:
+    check(
+        Emulated(kernels).residual_modulate, reference.residual_modulate, modulate_arguments(2, 2, 40, present), dtype
+    )
+
+
+@both_dtypes
+def test_modulate_takes_arrays_that_begin_anywhere(kernels: Kernels, dtype, seed) -> None:
+    check(
+        Emulated(kernels, offset=1).residual_modulate, reference.residual_modulate, modulate_arguments(1, 2, 64), dtype
+    )
+
+
+class Pages:
+    """Pages [pages, h, rows, d] of NaN, one run of memory per head or per row."""
+
+    def __init__(self, frame, dtype, layout, pages=6):
+        _, rows, _, heads, head_dim = frame.qkv.shape
+        if layout == "row by row":
+            storage = torch.full((2, pages, rows, heads, head_dim), NAN, dtype=dtype).transpose(2, 3)
+        else:
+            storage = torch.full((2, pages, heads, rows, head_dim), NAN, dtype=dtype)
+        self.k, self.v = storage
+
+
+def write(emulated, frame, dtype, layout="head by head", numbers=(3, 1, 4)):
+    pages = Pages(frame, dtype, layout)
+    page = torch.tensor(numbers[: frame.qkv.shape[0]], dtype=torch.int32)
+    q, q_pinned, bad_page = emulated.cache_write(*frame.inputs(dtype), page, pages.k, pages.v)
+    return q, q_pinned, pages, page.tolist(), bad_page
+
+
+def hold_against_reference(emulated, frame, dtype, layout="head by head"):
+    q, q_pinned, pages, numbers, bad_page = write(emulated, frame, dtype, layout)
+    assert bad_page == 0
+    others = [n for n in range(6) if n not in numbers]
+    assert pages.k[others].isnan().all() and pages.v[others].isnan().all(), "another page was written"
+    k, v = (side[numbers].transpose(1, 2) for side in (pages.k, pages.v))
+    inputs = frame.inputs(dtype)
+    assert torch.equal(v, inputs[0][:, :, 2]), "values arrive bit for bit"
+    exact = reference.norm_and_rotate(*cast(inputs, torch.float64))
+    with summed_in_own_dtype():
+        composed = reference.norm_and_rotate(*inputs)
+    assert_within_rule((q, k, v, q_pinned), exact, composed)
+
+
+@both_dtypes
+@pytest.mark.parametrize("norm", ["none", "head", "all"])
+@pytest.mark.parametrize("shape", [(2, 3, 2, 64), (1, 2, 3, 18), (1, 1, 1, 2), (3, 2, 5, 40)])
+def test_cache_write_keeps_the_error_rule(kernels: Kernels, order: int, dtype, norm, shape, seed) -> None:
+    hold_against_reference(Emulated(kernels), Frame(*shape, norm), dtype)
+
+
+@both_dtypes
+@pytest.mark.parametrize("shape", [(1, 1, 12, 128), (1, 1, 9, 250)])
+def test_a_token_is_spread_over_many_warps(kernels: Kernels, order: int, dtype, shape, seed) -> None:
+    hold_against_reference(Emulated(kernels), Frame(*shape, "all"), dtype)
+
+
+@both_dtypes
+def test_pages_may_have_other_strides_and_outputs_begin_anywhere(kernels: Kernels, dtype, seed) -> None:
+    hold_against_reference(Emulated(kernels), Frame(2, 3, 2, 16, "head"), dtype, "row by row")
+    hold_against_reference(Emulated(kernels, offset=2), Frame(2, 3, 2, 16, "all"), dtype)
+
+
+@pytest.mark.parametrize(("number", "flag"), [(6, 7), (900, 901), (-1, 1)])
+def test_a_page_beyond_the_pool_is_reported_and_not_written(kernels: Kernels, number, flag, seed) -> None:
+    frame = Frame(2, 3, 2, 16, "all")
+    q, _, pages, _, bad_page = write(Emulated(kernels), frame, torch.bfloat16, numbers=(2, number))
+    assert bad_page == flag
+    assert q.isfinite().all()
+    assert pages.k[2].isfinite().all() and pages.k[[0, 1, 3, 4, 5]].isnan().all()

@@ -72,7 +72,7 @@ float widen_row(const Problem& p, int64_t row, float* value) {
 template <class T>
 void modulate_rows(const Problem& p, int64_t begin, int64_t end) {
   const int64_t pitch = (p.width + kLanes - 1) / kLanes * kLanes;
-  auto* const value = static_cast<float*>(thread_scratch(Scratch::job, 3 * pitch * sizeof(float)));
+  auto* const value = static_cast<float*>(thread_scratch(3 * pitch * sizeof(float)));
   float *const gain = value + pitch, *const offset = gain + pitch;
   int64_t folded = -1;
   for (int64_t row = begin; row < end; ++row) {

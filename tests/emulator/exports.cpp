@@ -23,10 +23,6 @@ ptx::TensorMap matrix_map(const uint16_t* base, uint64_t rows, uint64_t columns,
 
 }  // namespace
 
-EXPORT void emulator_seed(unsigned seed) {
-  emulator::set_seed(seed);
-}
-
 EXPORT const char* gemm_sm90(const uint16_t* a, const uint16_t* b, float* c, int m, int n, int k, int bug) {
   return guarded([=] {
     const dim3 grid((n + test::kTile - 1) / test::kTile, (m + test::kTile - 1) / test::kTile);

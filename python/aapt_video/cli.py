@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -81,6 +82,8 @@ def _run(command: Command, arguments: list[str]) -> None:
     except (ValueError, FileNotFoundError, ModuleNotFoundError, BlockingIOError) as error:
         print(f"aapt-video {command.words}: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # whoever read the output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print(f"aapt-video {command.words}: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -42,31 +42,41 @@ DType dtype_of(dlpack::DLDataType type, bool words_are_bf16) {
 
 // The versioned protocol first, since it tells whether an array may be written; then the old one.
 py::object capsule_of(py::handle object, const char* argument) {
-  if (!py::hasattr(object, "__dlpack__")) {
+  if (!py::hasattr(object, "__dlpack__") || !py::hasattr(object, "__dlpack_device__")) {
     throw ArgumentError(std::string(argument) + " is a " + Py_TYPE(object.ptr())->tp_name +
                         "; it must be an array that speaks DLPack (torch, NumPy, CuPy)");
   }
-  const auto export_function = object.attr("__dlpack__");
-  const bool on_cpu = object.attr("__dlpack_device__")().cast<std::pair<int, int>>().first == dlpack::kCPU;
+  const auto refuse = [&](const py::error_already_set& error) {
+    throw ArgumentError(std::string(argument) + " cannot be exported by DLPack (" +
+                        py::str(error.value()).cast<std::string>() +
+                        "); detach a tensor that requires a gradient, copy a read-only array");
+  };
   py::dict options;
-  if (!on_cpu) options["stream"] = -1;  // the operators run on the caller's stream: nothing to wait for
+  try {
+    const auto device = py::tuple(object.attr("__dlpack_device__")());
+    // The operators run on the caller's stream: nothing to wait for.
+    if (!py::object(device[0]).equal(py::int_(dlpack::kCPU))) options["stream"] = -1;
+  } catch (const py::error_already_set& error) {
+    refuse(error);
+  }
   try {
     py::dict versioned = options.attr("copy")();
     versioned["max_version"] = py::make_tuple(1, 0);
-    return export_function(**versioned);
-  } catch (py::error_already_set& error) {
-    if (!error.matches(PyExc_TypeError)) {
-      throw ArgumentError(std::string(argument) + " cannot be exported by DLPack (" +
-                          py::str(error.value()).cast<std::string>() +
-                          "); detach a tensor that requires a gradient, copy a read-only array");
-    }
+    return object.attr("__dlpack__")(**versioned);
+  } catch (const py::error_already_set& error) {
+    if (!error.matches(PyExc_TypeError)) refuse(error);
   }
-  return export_function(**options);
+  try {
+    return object.attr("__dlpack__")(**options);
+  } catch (const py::error_already_set& error) {
+    refuse(error);
+  }
+  return py::none();
 }
 
 }  // namespace
 
-Array::Array(py::handle object, const char* argument, bool words_are_bf16) {
+Array::Array(py::handle object, const char* argument, bool words_are_bf16) : Array() {
   api_ = exchange_api(object);
   if (api_) {
     dlpack::DLTensor tensor;
@@ -86,7 +96,10 @@ Array::Array(py::handle object, const char* argument, bool words_are_bf16) {
     view_.read_only = versioned_->flags & dlpack::kReadOnly;
   } else {
     managed_ = static_cast<dlpack::Managed*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
-    if (!managed_) throw py::error_already_set();
+    if (!managed_) {
+      PyErr_Clear();
+      throw ArgumentError(std::string(argument) + " offers no DLPack capsule; its __dlpack__ must return one");
+    }
     PyCapsule_SetName(capsule.ptr(), "used_dltensor");
     take(managed_->tensor, argument, words_are_bf16);
   }

@@ -26,6 +26,7 @@ class Array {
   void* stream() const;
 
  private:
+  Array() = default;  // whole already, so that an export is given back where the rest of the construction throws
   void take(const dlpack::DLTensor& tensor, const char* argument, bool words_are_bf16);
 
   Tensor view_;

@@ -6,6 +6,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <climits>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -27,16 +28,41 @@ namespace py = pybind11;
 namespace aapt::python {
 namespace {
 
+// Lets other Python threads run. (pybind11's own class asks for its global state first, which small calls feel.)
+class WithoutInterpreter {
+ public:
+  WithoutInterpreter() : state_(PyEval_SaveThread()) {}
+  ~WithoutInterpreter() { PyEval_RestoreThread(state_); }
+  WithoutInterpreter(const WithoutInterpreter&) = delete;
+  WithoutInterpreter& operator=(const WithoutInterpreter&) = delete;
+
+ private:
+  PyThreadState* const state_;
+};
+
 // How the arrays of one call are read.
 class Call {
  public:
   Call(const char* op, py::handle dtype, py::handle stream) : op_(op) {
     if (!dtype.is_none()) {
-      const auto name = dtype.cast<std::string>();
+      const auto name = py::str(dtype).cast<std::string>();
       if (name != "bf16") Check(op).fail("dtype", "is '" + name + "'", "left out, or bf16");
       words_are_bf16_ = true;
     }
-    if (!stream.is_none()) stream_ = reinterpret_cast<void*>(stream.cast<uintptr_t>());
+    if (!stream.is_none()) {
+      stream_ = PyLong_AsVoidPtr(integer(stream, "stream").ptr());
+      if (PyErr_Occurred()) {
+        PyErr_Clear();
+        Check(op).fail("stream", "is beyond the size of a pointer", "a stream's address");
+      }
+    }
+  }
+
+  py::int_ integer(py::handle object, const std::string& argument) const {
+    if (!PyLong_Check(object.ptr())) {
+      Check(op_).fail(argument, std::string("is a ") + Py_TYPE(object.ptr())->tp_name, "an integer");
+    }
+    return py::reinterpret_borrow<py::int_>(object);
   }
 
   Array array(py::handle object, const char* argument) const { return Array(object, argument, words_are_bf16_); }
@@ -53,7 +79,7 @@ class Call {
 
   template <class Problem>
   static void run(const Problem& problem, void (*op)(const Problem&)) {
-    py::gil_scoped_release release;
+    const WithoutInterpreter release;
     op(problem);
   }
 
@@ -85,14 +111,25 @@ void paged_attention(py::sequence queries, py::sequence segments, double scale, 
     return *held.back();
   };
   for (py::handle item : segments) {
-    const auto s = py::reinterpret_borrow<py::sequence>(item);
-    if (s.size() != 7) {
+    const std::string label = "segments[" + std::to_string(arguments.size()) + "]";
+    const bool listed = PyTuple_Check(item.ptr()) || PyList_Check(item.ptr());
+    if (!listed || py::len(item) != 7) {
       Check("paged_attention")
-          .fail("segments[" + std::to_string(arguments.size()) + "]", "has " + std::to_string(s.size()) + " fields",
+          .fail(label, listed ? "has " + std::to_string(py::len(item)) + " fields" : "is no tuple",
                 "(k_pages, v_pages, rows, page_table, page_count, last_rows, query)");
     }
-    arguments.push_back({hold(s[0], "k_pages"), hold(s[1], "v_pages"), s[2].cast<int>(), hold(s[3], "page_table"),
-                         hold(s[4], "page_count"), hold(s[5], "last_rows"), s[6].cast<int>()});
+    const auto s = py::reinterpret_borrow<py::sequence>(item);
+    const auto number = [&](int field, const char* name) {
+      const long long value = PyLong_AsLongLong(call.integer(s[field], label + "." + name).ptr());
+      const bool overflow = PyErr_Occurred() || value < INT_MIN || value > INT_MAX;
+      PyErr_Clear();
+      if (overflow) {
+        Check("paged_attention").fail(label + "." + name, "is beyond 32 bits", "an integer of 32 bits");
+      }
+      return static_cast<int>(value);
+    };
+    arguments.push_back({hold(s[0], "k_pages"), hold(s[1], "v_pages"), number(2, "rows"), hold(s[3], "page_table"),
+                         hold(s[4], "page_count"), hold(s[5], "last_rows"), number(6, "query")});
   }
   const auto out_array = call.array(out, "out");
   const auto lse_array = call.optional(lse, "lse");

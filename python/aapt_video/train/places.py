@@ -1,0 +1,37 @@
+"""Where a stage finds what it begins from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aapt_video.worlds.dataset import VideoDataset
+
+from .clips import codec_fingerprint, describe_data
+from .record import read_record
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders on this machine; a record names them by their contents, not by their paths."""
+
+    data: Path
+    """Dataset to train on."""
+    held_out: Path | None = None
+    """Dataset to measure on; without one the training data is measured, and the record says so."""
+    codec: Path | None = None
+    """Result of the codec stage; latent stages need it."""
+    start: Path | None = None
+    """Result of the stage before."""
+
+    def describe(self, data: VideoDataset) -> dict[str, Any]:
+        """For the record."""
+        sources: dict[str, Any] = {"data": describe_data(data)}
+        sources["held_out"] = describe_data(VideoDataset(self.held_out)) if self.held_out else "none: measured on data"
+        if self.codec:
+            sources["codec"] = codec_fingerprint(self.codec)
+        if self.start:
+            before = read_record(self.start) or {}
+            sources["start"] = {key: before.get(key) for key in ("stage", "updates", "commit", "finished", "measured")}
+        return sources

@@ -45,10 +45,12 @@ def _to_record(result: Any, clocks: dict[str, Any], shared: dict[str, Any]) -> r
     extra = dict(result.extra_info)
     numbers = {key: float(value) for key, value in extra.items() if isinstance(value, (int, float))}
     words = {key: value for key, value in extra.items() if key not in numbers}
+    parameters = dict(result.params or {})
+    method = str(parameters.pop("method", "ours"))
     return record.Record(
         benchmark=Path(result.fullname.split("::")[0]).stem.removeprefix("bench_"),
-        workload={"case": result.name, **(result.params or {}), **words},
-        method="ours",
+        workload={"case": result.name.replace(method, "").replace("-]", "]"), **parameters, **words},
+        method=method,
         metrics={"median_seconds": result.stats.median, "rounds": float(result.stats.rounds), **numbers},
         clocks=clocks,
         **shared,

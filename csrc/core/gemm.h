@@ -11,7 +11,8 @@
 //   softmax(..) v    columns: 16 of v's d dimensions  one step of K (g keys): d g elements further
 //
 // so B is a list of column pointers and a step. bfloat16 is multiplied two elements at a time by vdpbf16ps where the
-// CPU has it. Elsewhere A is kept as float32, and B's pairs are split into two float32 vectors by a shift and a mask.
+// CPU has it. Elsewhere A is kept as float32, and B is passed over twice: a shift makes float32 of the first elements
+// of its pairs, a mask of the second ones. (Both in one pass need more than 16 registers.)
 #pragma once
 
 #include "core/geometry.h"
@@ -139,10 +140,10 @@ struct Tile {
   void multiply(const Left<T>* a, int64_t a_stride, const T* const* column, int64_t step, int groups) {
     const T* b[N];
     for (int n = 0; n < N; ++n) b[n] = column[n];
-    int64_t at = 0;
-    for (int k = 0; k < groups; ++k, at += step) {
 #pragma GCC unroll 2
-      for (int half = 0; half < kHalves; ++half) {
+    for (int half = 0; half < kHalves; ++half) {
+      int64_t at = 0;
+      for (int k = 0; k < groups; ++k, at += step) {
         Vector right[kVectors];
 #pragma GCC unroll 8
         for (int j = 0; j < kVectors; ++j) {

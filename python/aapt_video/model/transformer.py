@@ -18,9 +18,10 @@ from torch.utils.checkpoint import checkpoint
 
 from aapt_ext import reference
 
-from .attention import KeysValues, Look, TextKeys, key_mask, merged_heads, normed_heads, split_heads
-from .block import Block, TextBlock, TorchOperations, modulation, run_block
+from .attention import KeysValues, Look, TextKeys, merged_heads
+from .block import Block, TorchOperations, closed, modulation, run_block
 from .config import PATCH, TransformerConfig
+from .prompt import check_embedding, cross_keys, joint_keys
 
 Text = TextKeys | Sequence[tuple[int, TextKeys]] | None
 """One prompt for all frames, or (frame from which on it holds, prompt) in order, from the first frame on."""
@@ -99,56 +100,14 @@ class Transformer(nn.Module):
             lengths: tokens of each prompt, 1 to S.
             timestep: [B] or a number; joint text depends on it.
         """
-        config = self.config
-        batch, tokens, features = embedding.shape
-        if config.text == "none":
-            raise ValueError("embedding is given, but this model knows no text")
-        if features != config.text_width or not 1 <= tokens <= config.text_tokens:
-            raise ValueError(
-                f"embedding has shape {list(embedding.shape)}; it must be [B, 1 to {config.text_tokens}, "
-                f"{config.text_width}]: cut the prompt, or use the encoder that the model was trained with"
-            )
-        if len(lengths) != batch or not all(1 <= length <= tokens for length in lengths):
-            raise ValueError(f"lengths is {list(lengths)}; it must hold {batch} numbers from 1 to {tokens}")
+        check_embedding(self.config, embedding, lengths)
         x = self.text_in(embedding)
-        if config.text == "cross":
-            return TextKeys(self._cross_keys(self.text_out(F.gelu(x, approximate="tanh"))), tuple(lengths))
-        return TextKeys(self._joint_keys(x, lengths, self._timesteps(timestep, batch)), tuple(lengths))
-
-    def _cross_keys(self, x: Tensor) -> tuple[KeysValues, ...]:
-        layers = []
-        for block in self.stack:
-            assert block.cross is not None
-            k, v = block.cross.kv(x).chunk(2, -1)
-            heads = split_heads(v, self.config)
-            layers.append((normed_heads(k, block.cross.qk_norm.k, self.config), heads))
-        return tuple(layers)
-
-    def _joint_keys(self, x: Tensor, lengths: Sequence[int], timestep: Tensor) -> tuple[KeysValues, ...]:
-        """Text has no place in the picture and no time: its keys are not rotated."""
-        config, operations = self.config, TorchOperations(self.config.eps)
-        time = self.text_time(F.silu(self.time_embedding(timestep)))
-        mask = key_mask(lengths, x.shape[1], x.device)
-        layers: list[KeysValues] = []
-
-        for block in self.stack:
-            text = block.text
-            assert text is not None
-
-            def attend(qkv: Tensor, text: TextBlock = text) -> Tensor:
-                q, k, v = qkv.chunk(3, -1)
-                q = normed_heads(q, text.qk_norm.q, config)
-                k = normed_heads(k, text.qk_norm.k, config)
-                v = split_heads(v, config)
-                layers.append((k, v))
-                return merged_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
-
-            vectors = modulation(text.table, time)
-            if text.last:
-                attend(text.qkv(operations.modulate(x, None, None, vectors.scale_1, vectors.shift_1)[1]))
-            else:
-                x = _closed(*run_block(text, x, None, None, vectors, operations, attend, attend))
-        return tuple(layers)
+        if self.config.text == "cross":
+            layers = cross_keys(self.config, self.stack, self.text_out(F.gelu(x, approximate="tanh")))
+        else:
+            time = self.text_time(F.silu(self.time_embedding(self._timesteps(timestep, len(x)))))
+            layers = joint_keys(self.config, self.stack, x, lengths, time)
+        return TextKeys(layers, tuple(lengths))
 
     # -- a clip at once --
 
@@ -290,7 +249,7 @@ class Transformer(nn.Module):
 
         def run(x: Tensor, time: Tensor) -> Tensor:
             vectors = modulation(block.table, time)
-            return _closed(*run_block(block, x, None, None, vectors, operations, attend, attend_text))
+            return closed(*run_block(block, x, None, None, vectors, operations, attend, attend_text))
 
         return checkpoint(run, x, time, use_reentrant=False) if recompute else run(x, time)
 
@@ -335,8 +294,3 @@ class Transformer(nn.Module):
 
     def parameter_count(self) -> int:
         return sum(math.prod(parameter.shape) for parameter in self.parameters())
-
-
-def _closed(x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
-    """x + gate y."""
-    return (reference.wide(x) + reference.wide(gate)[:, None] * reference.wide(y)).to(x.dtype)

@@ -263,7 +263,8 @@ PYBIND11_MODULE(_C, module) {
   module.def("cpu_backends", &python::cpu_backends);
 #if defined(AAPT_CUDA)
   module.attr("built_with_cuda") = true;
-  module.attr("cuda_operators") = py::make_tuple("patch_embed", "cache_write", "modulate", "denoise");
+  module.attr("cuda_operators") =
+      py::make_tuple("patch_embed", "cache_write", "paged_attention", "modulate", "denoise");
   module.def("take_bad_page", &cuda::take_bad_page, py::arg("device"), py::call_guard<py::gil_scoped_release>());
   module.def("cuda_report", [] {
     const auto report = cuda::report();

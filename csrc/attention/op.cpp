@@ -5,6 +5,7 @@
 namespace aapt::attention {
 
 AAPT_DECLARE_CPU_KERNELS(attention, Problem)
+AAPT_DECLARE_CUDA_KERNELS(Problem)
 
 namespace {
 
@@ -140,6 +141,7 @@ Problem make_problem(const Tensor* queries, int query_count, const SegmentArgume
 
 void run(const Problem& p) {
   if (p.batch == 0 || p.rows == 0 || p.heads == 0) return;
+  if (p.device.type == Device::cuda) return run_cuda(p);
   cpu_attention.pick(p.dtype)(p);
 }
 

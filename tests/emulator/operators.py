@@ -20,6 +20,16 @@ def address(tensor: torch.Tensor | None) -> ctypes.c_void_p | None:
     return None if tensor is None else ctypes.c_void_p(tensor.data_ptr())
 
 
+class StridedSegment(ctypes.Structure):
+    """`StridedSegment` of attention_sm80.cpp."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("k", "v", "table", "count", "last")),
+        ("stride", ctypes.c_int64 * 6),
+        *((name, ctypes.c_int) for name in ("pages", "rows", "listed", "query")),
+    )
+
+
 @dataclass
 class Outputs:
     """Outputs between guard elements, NaN to begin with."""
@@ -110,3 +120,24 @@ class Emulated:
     def was_on_tensor_cores(self) -> bool:
         """Whether the last product ran on tensor cores."""
         return bool(self.kernels.library.last_was_on_tensor_cores())
+
+    def paged_attention(
+        self, queries, k_pages, v_pages, rows, page_tables, page_counts, last_rows, query_index, scale, tensor_cores
+    ):
+        """(out, lse, the flag for bad pages)."""
+        batch, length, heads, head_dim = queries[0].shape
+        made = Outputs(queries[0].dtype, self.offset)
+        out = made.empty(batch, length, heads, head_dim)
+        lse = made.empty(batch, heads, length, dtype=torch.float32)
+        segments = (StridedSegment * len(rows))()
+        fields = zip(k_pages, v_pages, rows, page_tables, page_counts, last_rows, query_index, strict=True)
+        for to, (k, v, page_rows, table, count, last, query) in zip(segments, fields, strict=True):
+            to.k, to.v, to.table, to.count, to.last = (t.data_ptr() for t in (k, v, table, count, last))
+            to.stride = (ctypes.c_int64 * 6)(*k.stride()[:3], *v.stride()[:3])
+            to.pages, to.rows, to.listed, to.query = k.shape[0], page_rows, table.stride(0), query
+        bad_page = ctypes.c_int(0)
+        self(
+            "attend_anywhere", made, int(tensor_cores), queries[0], queries[1] if len(queries) > 1 else None, segments,
+            len(rows), batch, length, heads, head_dim, scale, out, lse, ctypes.byref(bad_page),
+        )  # fmt: skip
+        return out, lse, bad_page.value

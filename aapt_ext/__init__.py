@@ -15,6 +15,7 @@ from .modulate import modulate
 from .paged_attention import Segment, paged_attention
 from .pages import CapacityError, PagePool
 from .patch_embed import patch_embed
+from .training_attention import training_attention
 
 __all__ = [
     "CapacityError",
@@ -31,5 +32,6 @@ __all__ = [
     "paged_attention",
     "patch_embed",
     "table",
+    "training_attention",
     "unpack_weight",
 ]

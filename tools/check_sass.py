@@ -48,7 +48,41 @@ def _attend(d: int) -> Expectation:
     return Expectation("attention/sm90.cu", rf"sm90\d+attendILi{d}E", "sm_90a", 168, counts, overlapped=88)
 
 
+def _everywhere(source: str, kernel: str, registers: int, **counts: int) -> tuple[Expectation, ...]:
+    """A kernel that is compiled for every architecture from the same text."""
+    return tuple(Expectation(source, kernel, arch, registers, counts) for arch in ("sm_80", "sm_90a"))
+
+
+def _attend_sm80(d: int) -> tuple[Expectation, ...]:
+    # A warp multiplies 16 queries with a tile of keys. 128 threads copy 64 rows of q, and K and V at two places.
+    keys = 32 if d > 128 else 64
+    products = d // 16 * keys // 8 + keys // 16 * d // 8
+    copies = (64 + 4 * keys) * (d // 8) // 128
+    return _everywhere("attention/cuda.cu", rf"sm80\d+attendILi{d}E", 255, HMMA=products, LDGSTS=copies)
+
+
+# Loads of modulate: x, y and five vectors. Of cache_write: q, k, v, the page, two weights, and each pair's rotation for
+# q, q_pinned and k; its stores: q, q_pinned, k, v and the flag.
 EXPECTATIONS = (
+    *_everywhere("modulate/cuda.cu", r"modulateINS_4bf16ELi8E", 64, LDG=7, STG=2),
+    *_everywhere("modulate/cuda.cu", r"modulateIfLi4E", 64, LDG=7, STG=2),
+    *_everywhere("modulate/cuda.cu", r"modulateINS_4bf16ELi1E", 64),
+    *_everywhere("modulate/cuda.cu", r"modulateIfLi1E", 64),
+    *_everywhere("cache_write/cuda.cu", r"cache_writeINS_4bf16ELi8E", 64, LDG=6 + 3 * 4, STG=4 + 1),
+    *_everywhere("cache_write/cuda.cu", r"cache_writeIfLi4E", 64, LDG=6 + 3 * 2, STG=4 + 1),
+    *_everywhere("cache_write/cuda.cu", r"cache_writeINS_4bf16ELi2E", 64),
+    *_everywhere("cache_write/cuda.cu", r"cache_writeIfLi2E", 64),
+    *_everywhere("patch_embed/cuda.cu", r"sm8011patch_embedE", 128, HMMA=4 * 8, LDGSTS=2 * 4, LDSM=4 * 4),
+    *_everywhere("patch_embed/cuda.cu", r"simt11patch_embedINS_4bf16E", 64),
+    *_everywhere("patch_embed/cuda.cu", r"simt11patch_embedIfE", 64),
+    *_everywhere("denoise/cuda.cu", r"sm807denoiseE", 128, HMMA=2 * 8),
+    *_everywhere("denoise/cuda.cu", r"simt7denoiseINS_4bf16E", 64),
+    *_everywhere("denoise/cuda.cu", r"simt7denoiseIfE", 64),
+    *_attend_sm80(64),
+    *_attend_sm80(128),
+    *_attend_sm80(256),
+    *_everywhere("attention/cuda.cu", r"simt6attendINS_4bf16E", 96),
+    *_everywhere("attention/cuda.cu", r"simt6attendIfE", 96),
     _attend(64),
     _attend(128),
     Expectation("attention/sm90.cu", r"merge_partialsILi64E", "sm_90a", 64),

@@ -111,8 +111,9 @@ __global__ void __launch_bounds__(kThreads, 1) denoise(const Parameters p) {
   load_weight(weight, p, first_output, input);  // on its way while the rows are normed
   ptx::copy_async_wait<0>();
   __syncthreads();
-  for (int row = warp; row < kTokens; row += kWarps)
+  for (int row = warp; row < kTokens; row += kWarps) {
     norm_row(rows + row * pitch, p.scale + vectors, p.shift + vectors, p);
+  }
   __syncthreads();
 
   float sum[kTiles][4] = {};

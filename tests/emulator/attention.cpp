@@ -33,10 +33,6 @@ Problem make_problem(const SegmentArrays* segments, int segment_count, int batch
 
 }  // namespace
 
-EXPORT void emulator_seed(unsigned seed) {
-  emulator::set_seed(seed);
-}
-
 EXPORT int plan_gangs(int rows, int tile_rows, int multiprocessors) {
   return make_plan(rows, tile_rows, multiprocessors).gangs;
 }

@@ -14,7 +14,14 @@ DENOISE, DENOISE_SIMT = "denoise/sm80.cuh", "denoise/simt.cuh"
 ATTENTION, ATTENTION_SIMT, POINTERS = "attention/sm80.cuh", "attention/simt.cuh", "attention/pointers.cuh"
 DEVICE, PAGES = "core/device.cuh", "core/bad_page.cuh"
 
-EXPORTS = {"modulate": "rows", "cache_write": "rows", "patch_embed": "products", "denoise": "products", "attention": "attention_sm80", "core": "rows"}
+EXPORTS = {
+    "modulate": "rows",
+    "cache_write": "rows",
+    "patch_embed": "products",
+    "denoise": "products",
+    "attention": "attention_sm80",
+    "core": "rows",
+}
 """The file of C functions that reaches the kernels of a folder."""
 
 MUTATIONS = (
@@ -40,7 +47,7 @@ MUTATIONS = (
     Mutation("a stage is read before it has landed", PATCH, "ptx::copy_async_wait<0>();\n    __syncthreads();\n    const bool more", "ptx::copy_async_wait<1>();\n    __syncthreads();\n    const bool more"),
     Mutation("a stage is read before the block has met", PATCH, "ptx::copy_async_wait<0>();\n    __syncthreads();\n    const bool more", "ptx::copy_async_wait<0>();\n    const bool more"),
     Mutation("pixel rows swapped", PATCH, "y = row % 2;", "y = 1 - row % 2;"),
-    Mutation("the source after", PATCH, "left < p.channels[s]) {", "left <= p.channels[s]) {"),
+    Mutation("every source is as deep as the first", PATCH, "left -= p.channels[s];", "left -= p.channels[0];"),
     Mutation("inputs past the end are not zero", PATCH, "4 * channel >= p.inputs", "4 * channel >= p.inputs + 64"),
     Mutation("outputs leave shared memory while inputs are read", PATCH, "  __syncthreads();\n\n  AAPT_UNROLL\n  for (int j = 0; j < 4; ++j) {\n    const int column", "  AAPT_UNROLL\n  for (int j = 0; j < 4; ++j) {\n    const int column"),
     Mutation("patches are multiplied before they are there", PATCH_SIMT, "  __syncthreads();\n", ""),

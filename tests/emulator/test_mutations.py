@@ -35,7 +35,8 @@ def compile_mutant(mutation: Mutation) -> Path:
         *shlex.split(os.environ.get("CXX", "c++")),
         "-std=c++17", "-O1", "-fPIC", "-shared", "-march=native", "-fno-math-errno", "-w",
         f"-I{folder}", f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests' / 'emulator'}",
-        str(ROOT / "tests/emulator/attention.cpp"), str(ROOT / "csrc/attention/plan.cpp"),
+        str(ROOT / "tests/emulator/attention.cpp"), str(ROOT / "tests/emulator/seed.cpp"),
+        str(ROOT / "csrc/attention/plan.cpp"),
         str(FOLDER / "csrc/emulator/libaapt_emulator.a"), "-pthread", "-o", str(library),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)

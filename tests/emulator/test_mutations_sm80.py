@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import shlex
@@ -46,6 +47,7 @@ def compile_mutant(mutation: Mutation) -> Path:
 
 
 def _try(exports: str, library: Path) -> None:
+    faulthandler.disable()
     torch.set_num_threads(1)
     try:
         run(exports, library)
@@ -57,7 +59,7 @@ def _try(exports: str, library: Path) -> None:
 def judge(mutation: Mutation) -> str:
     """How the mutant was noticed; "" where it was not."""
     library = compile_mutant(mutation)
-    # A process of its own, since a mutant may write anywhere; forked, since importing torch takes longer than a battery.
+    # A process of its own, since a mutant may write anywhere; forked, since importing torch takes longer than a run.
     process = multiprocessing.get_context("fork").Process(
         target=_try, args=(EXPORTS[mutation.file.split("/")[0]], library)
     )

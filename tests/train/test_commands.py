@@ -1,0 +1,86 @@
+"""The commands, one after the other, on configurations that take seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aapt_video.cli import main
+from aapt_video.train.adapt import AdaptConfig
+from aapt_video.train.codec import CodecStageConfig
+from aapt_video.train.diffusion import DiffusionConfig
+from aapt_video.train.distill import DistillConfig
+from aapt_video.train.export import export
+from aapt_video.train.record import read_record
+from aapt_video.train.settings import load_settings
+from aapt_video.train.shapes import ShapesConfig, make_shapes
+from aapt_video.worlds.dataset import VideoDataset
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+KINDS = {"codec": CodecStageConfig, "diffusion": DiffusionConfig, "adapt": AdaptConfig, "distill": DistillConfig}
+
+
+@pytest.mark.parametrize("world", ["doom", "ci"])
+@pytest.mark.parametrize("stage", KINDS)
+def test_every_shipped_configuration_loads(world, stage):
+    assert load_settings(KINDS[stage], CONFIGS / world / f"{stage}.toml").run.steps > 0
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder with data, held-out data and the results of all four stages."""
+    root = tmp_path_factory.mktemp("commands")
+    make_shapes(root / "data", ShapesConfig(clips=4, frames=33, width=32, height=32))
+    make_shapes(root / "test", ShapesConfig(clips=2, frames=33, width=32, height=32, seed=9000))
+    before = None
+    for stage in KINDS:
+        words = ["train", stage, "--config", str(CONFIGS / "ci" / f"{stage}.toml"), "--data", str(root / "data")]
+        words += ["--held-out", str(root / "test"), "--out", str(root / stage), "--quiet", "--device", "cpu"]
+        words += ["--codec", str(root / "codec")] if stage != "codec" else []
+        words += ["--start", str(root / before)] if stage in ("adapt", "distill") else []
+        main(words)
+        before = stage
+    return root
+
+
+@pytest.mark.parametrize("stage", KINDS)
+def test_a_stage_leaves_weights_a_record_scalars_and_pictures(trained, stage):
+    record = read_record(trained / stage)
+    assert record["stage"] == stage and record["updates"] == record["config"]["run"]["steps"]
+    assert record["sources"]["data"]["maker"] == "shapes" and record["sources"]["held_out"]["split"] == "test"
+    assert all(value == value for value in record["measured"].values()) and record["measured"]
+    assert (trained / stage / ("codec" if stage == "codec" else "model")).with_suffix(".safetensors").is_file()
+    assert list((trained / stage / "samples").glob("*.mp4")) and list((trained / stage / "samples").glob("*.png"))
+    assert (trained / stage / "scalars.jsonl").is_file()
+
+
+def test_a_record_names_the_stage_before_by_its_contents(trained):
+    sources = read_record(trained / "distill")["sources"]
+    assert sources["start"]["stage"] == "adapt" and len(sources["codec"]) == 12
+    assert str(trained) not in str(sources)
+
+
+def test_a_result_becomes_a_model_that_streams(trained):
+    from aapt_video.stream import load
+
+    export(trained / "distill", trained / "codec", VideoDataset(trained / "test"), trained / "model", starts=2)
+    generator = load(trained / "model", device="cpu")
+    with generator.open(seed=1) as stream:
+        assert tuple(stream.step().shape) == (4, 32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    "words,said",
+    [
+        (["--config", "nowhere.toml"], "nowhere.toml"),
+        (["--config", str(CONFIGS / "ci/codec.toml")], "unknown settings"),
+        (["--config", str(CONFIGS / "ci/adapt.toml")], "--start"),
+    ],
+)
+def test_a_users_mistake_is_one_line(trained, capsys, words, said):
+    places = ["--data", str(trained / "data"), "--codec", str(trained / "codec"), "--out", str(trained / "new")]
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "adapt", *words, *places, "--quiet", "--device", "cpu"])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import aapt_ext
-from aapt_ext import PagePool, Segment, reference
+from aapt_ext import _C, PagePool, Segment, reference
 
 from .block import Modulation, modulation, run_block
 from .config import TransformerConfig
@@ -163,10 +163,12 @@ class Forward:
         self._space = space_angles(config, height, width).to(device, exact)
         self._modulations = [Modulation(*(self._per_stream(v) for v in m)) for m in weights.modulations]
         self._shift, self._scale = self._per_stream(weights.shift), self._per_stream(weights.scale)
-        heads = (batch, tokens, config.heads, config.head_dim)
         self._capped = config.pinned == "cap"
-        self._q, self._q_pinned = (torch.empty(heads, dtype=dtype, device=device) for _ in range(2))
-        self._lse = torch.empty(batch, config.heads, tokens, dtype=torch.float32, device=device)
+        if (qkv := self._kernels.buffer("qkv")) is not None:
+            self._qkv = torch.unflatten(qkv.tokens, 2, (3, config.heads, config.head_dim))
+            self._q = torch.empty_like(self._qkv[:, :, 0], memory_format=torch.contiguous_format)
+            self._q_pinned = torch.empty_like(self._q) if self._capped else None
+            self._queries = [self._q] if self._q_pinned is None else [self._q, self._q_pinned]
         self._layers = [self._layer(layer, pool, text_pool) for layer in range(config.blocks)]
 
     def _per_stream(self, vector: Tensor) -> Tensor:
@@ -196,8 +198,10 @@ class Forward:
             host["text_count"][b] = plan.text is not None
             host["text_last"][b] = max(1, plan.text_tokens)
         numbers = [plan.number for plan in plans]
-        host["time"][:] = time_angles(config, numbers).numpy()
-        host["pinned_time"][:] = time_angles(config, [pinned_time(config, n) for n in numbers]).numpy()
+        seeming = [pinned_time(config, number) for number in numbers]
+        host["time"][:], host["pinned_time"][:] = (
+            time_angles(config, numbers + seeming).numpy().reshape(2, *host["time"].shape)
+        )
         self._tables.upload()
 
     @torch.no_grad()
@@ -247,36 +251,44 @@ class Forward:
             joint = config.text == "joint"
             text = [Segment(*text_pool.layer(layer), text_pool.rows, *fields, far if joint else 0)]
             segments = text + segments if joint else segments
+        norm, heads = block.qk_norm, (config.heads, config.head_dim)
+        rotations = (tables["time"], self._space, tables["pinned_time"] if self._capped else None)
+        look, look_at_text = self._attention(segments), self._attention(text)
 
         def attend(qkv: Buffer) -> Buffer:
+            (time, space, pinned), split = rotations, torch.unflatten(qkv.tokens, 2, (3, *heads))
             q, q_pinned = aapt_ext.cache_write(
-                torch.unflatten(qkv.tokens, 2, (3, config.heads, config.head_dim)),
-                block.qk_norm.q,
-                block.qk_norm.k,
-                tables["time"],
-                self._space,
-                tables["page"],
-                k_pages,
-                v_pages,
-                pinned_rotation=tables["pinned_time"] if self._capped else None,
-                eps=config.eps,
-                q=self._q if self._kernels.in_place else None,
-                q_pinned=self._q_pinned if self._kernels.in_place and self._capped else None,
-            )
-            return self._attention([q] if q_pinned is None else [q, q_pinned], segments)
+                split, norm.q, norm.k, time, space, tables["page"], k_pages, v_pages,
+                pinned_rotation=pinned, eps=config.eps,
+            )  # fmt: skip
+            return look([q] if q_pinned is None else [q, q_pinned])
+
+        def attend_in_place(qkv: Buffer) -> Buffer:
+            _C.cache_write(
+                self._qkv, norm.q, norm.k, config.eps, *rotations, tables["page"], k_pages, v_pages, self._q,
+                self._q_pinned,
+            )  # fmt: skip
+            return look(self._queries)
 
         def attend_text(q: Buffer) -> Buffer:
             assert block.cross is not None
-            heads = torch.unflatten(q.tokens, 2, (config.heads, config.head_dim))
-            normed = reference.qk_norm(reference.wide(heads), block.cross.qk_norm.q, config.eps)
-            return self._attention([normed.to(heads.dtype)], text)
+            asked = torch.unflatten(q.tokens, 2, heads)
+            normed = reference.qk_norm(reference.wide(asked), block.cross.qk_norm.q, config.eps)
+            return look_at_text([normed.to(asked.dtype)])
 
-        return attend, attend_text
+        return attend_in_place if self._kernels.in_place else attend, attend_text
 
-    def _attention(self, queries: list[Tensor], segments: list[Segment]) -> Buffer:
+    def _attention(self, segments: list[Segment]) -> Callable[[list[Tensor]], Buffer]:
+        """Attention over fixed segments, to the buffer where there is one."""
         out = self._kernels.buffer("seen")
         if out is None:
-            seen, _ = aapt_ext.paged_attention(queries, segments)
-            return Buffer.over(seen.flatten(2))
-        aapt_ext.paged_attention(queries, segments, out=out.tokens.view(queries[0].shape), lse=self._lse)
-        return out
+            return lambda queries: Buffer.over(aapt_ext.paged_attention(queries, segments)[0].flatten(2))
+        fields = [(s.k_pages, s.v_pages, s.rows, s.page_table, s.page_count, s.last_rows, s.query) for s in segments]
+        seen = torch.unflatten(out.tokens, 2, (self.config.heads, self.config.head_dim))
+        scale = self.config.head_dim**-0.5
+
+        def look(queries: list[Tensor]) -> Buffer:
+            _C.paged_attention(queries, fields, scale, seen)
+            return out
+
+        return look

@@ -1,4 +1,7 @@
-"""Weights laid out for inference, and the block's operations on buffers that already exist."""
+"""Weights laid out for inference, and the block's operations on buffers that already exist.
+
+Where results go to buffers, the bound functions are called without their Python checks: they check by themselves.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import aapt_ext
+from aapt_ext import _C
 from aapt_ext.dispatch import REFERENCE, implementation
 
 from .block import Activation, Block, QKNorm
@@ -137,7 +141,7 @@ class Kernels:
     def linear(self, x: Buffer, projection: Projection, into: str, activation: Activation = "none") -> Buffer:
         out = self.buffer(into)
         if out is not None:
-            aapt_ext.linear(x.rows, projection.weight, projection.bias, activation=activation, out=out.rows)
+            _C.linear(x.rows, projection.weight, projection.bias, activation, out.rows)
             return out
         if x.rows.device.type == "cpu":
             weight, bias, outputs = projection.weight, projection.bias, projection.outputs
@@ -157,17 +161,12 @@ class Kernels:
         weight: Tensor | None = None,
         bias: Tensor | None = None,
     ) -> tuple[Buffer, Buffer]:
-        out = self.buffer("normed")
+        out, added = self.buffer("normed"), None if y is None else y.tokens
+        if out is not None:
+            residual = None if y is None else x.tokens  # in place
+            _C.modulate(x.tokens, added, gate, scale, shift, weight, bias, self.eps, residual, out.tokens)
+            return x, out
         residual, normed = aapt_ext.modulate(
-            x.tokens,
-            None if y is None else y.tokens,
-            gate=gate,
-            scale=scale,
-            shift=shift,
-            weight=weight,
-            bias=bias,
-            eps=self.eps,
-            residual=x.tokens if self.in_place and y is not None else None,
-            out=None if out is None else out.tokens,
+            x.tokens, added, gate=gate, scale=scale, shift=shift, weight=weight, bias=bias, eps=self.eps
         )
-        return (x, out) if out is not None else (Buffer.over(residual), Buffer.over(normed))
+        return Buffer.over(residual), Buffer.over(normed)

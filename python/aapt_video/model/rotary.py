@@ -7,6 +7,7 @@ has run for a year turns as exactly as a new one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ def time_angles(config: TransformerConfig, times: Sequence[float] | Tensor) -> T
     Returns:
         [n, pairs, 2], float64, on the CPU.
     """
-    frequencies = _frequencies(config, config.rope_pairs[0])
+    frequencies = _frequencies(config.rope_theta, config.rope_pairs[0])
     return _cos_sin(torch.as_tensor(times, dtype=torch.float64)[:, None] * config.rope_interval * frequencies)
 
 
@@ -46,8 +47,12 @@ def space_angles(config: TransformerConfig, height: int, width: int) -> Tensor:
     if config.rope_grid is not None:
         row_unit, column_unit = config.rope_grid[0] / rows, config.rope_grid[1] / columns
     _, row_pairs, column_pairs = config.rope_pairs
-    y = torch.arange(rows, dtype=torch.float64)[:, None] * row_unit * _frequencies(config, row_pairs)
-    x = torch.arange(columns, dtype=torch.float64)[:, None] * column_unit * _frequencies(config, column_pairs)
+    y = torch.arange(rows, dtype=torch.float64)[:, None] * row_unit * _frequencies(config.rope_theta, row_pairs)
+    x = (
+        torch.arange(columns, dtype=torch.float64)[:, None]
+        * column_unit
+        * _frequencies(config.rope_theta, column_pairs)
+    )
     y = y[:, None].expand(rows, columns, row_pairs)
     x = x[None].expand(rows, columns, column_pairs)
     return _cos_sin(torch.cat((y, x), -1).flatten(0, 1))
@@ -58,8 +63,9 @@ def pinned_time(config: TransformerConfig, frame: int, first: int = 1) -> int:
     return first + min(frame - first, config.pinned_cap) if config.pinned == "cap" else frame
 
 
-def _frequencies(config: TransformerConfig, pairs: int) -> Tensor:
-    return config.rope_theta ** (-torch.arange(pairs, dtype=torch.float64) / max(pairs, 1))
+@lru_cache
+def _frequencies(theta: float, pairs: int) -> Tensor:
+    return theta ** (-torch.arange(pairs, dtype=torch.float64) / max(pairs, 1))
 
 
 def _cos_sin(angles: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 // The schedule of paged attention on a GPU: which block multiplies which queries with which keys.
 //
-// A job is one head of one stream; its keys are walked in steps of `tile_keys` rows of one page. Laid end to end, the
-// jobs' steps form one sequence, which is cut into `gangs` equal pieces. A gang is one block per tile of queries: its
-// blocks walk the same keys at the same time, so that each key comes from memory once for all queries, and all gangs
-// finish together, whatever the number of heads.
+// A job is one head of one stream for one group of query tiles; its keys are walked in steps of `tile_keys` rows of one
+// page. Laid end to end, the jobs' steps form one sequence, which is cut into `gangs` equal pieces. A gang is one block
+// per tile of a group: its blocks walk the same keys at the same time, so that each key comes from memory once for all
+// of them, and all gangs finish together, whatever the number of heads. Mostly all tiles form one group.
 //
 // A job that a cut falls into leaves partial results in slots; they are merged in the order of the gangs, so equal
 // inputs give equal bits. Every function here is arithmetic on lengths: blocks evaluate it on the device from the
@@ -19,11 +19,16 @@ namespace aapt::attention {
 
 // Shape of a launch: fixed by the queries and the GPU, not by the keys.
 struct Plan {
-  int query_tiles;  // blocks of a gang
+  int query_tiles;
+  int gang_tiles;  // tiles of a group, blocks of a gang; the last group may have fewer tiles
   int gangs;
+
+  int groups() const { return (query_tiles + gang_tiles - 1) / gang_tiles; }
+  int blocks() const { return gangs * gang_tiles; }
 };
 
-// As many gangs as fit onto `multiprocessors` at one block each, at least one.
+// As many gangs as fit onto `multiprocessors` at one block each. Of the sizes of a gang that keep nearly as many
+// multiprocessors busy as the best one does, the largest, since its blocks share what they read.
 Plan make_plan(int rows, int tile_rows, int multiprocessors);
 
 // Partial results of a gang: one job at its start may have begun before, one at its end may go on after.
@@ -31,7 +36,7 @@ constexpr int kSlotsPerGang = 2;
 
 // The lengths of all keys, as the kernel sees them.
 struct KeyLengths {
-  int batch, heads, tile_keys, segments;
+  int batch, heads, groups, tile_keys, segments;
   struct Segment {
     int rows;
     const int32_t* page_count;  // [B]
@@ -56,12 +61,12 @@ struct KeyLengths {
   // Steps of all jobs of the streams before `b`.
   AAPT_HD int steps_before(int b) const {
     int all = 0;
-    for (int i = 0; i < b; ++i) all += heads * steps(i);
+    for (int i = 0; i < b; ++i) all += heads * groups * steps(i);
     return all;
   }
 };
 
-KeyLengths key_lengths(const Problem& problem, int tile_keys);
+KeyLengths key_lengths(const Problem& problem, int groups, int tile_keys);
 
 // The cuts of the sequence: gang `g` takes steps [at(g), at(g + 1)), at least one; gangs beyond `gangs` take none.
 struct Cuts {
@@ -82,7 +87,7 @@ struct Cuts {
 
 // What one gang does of one job: its steps [first, last) of `steps`.
 struct Piece {
-  int batch, head, first, last, steps;
+  int batch, head, group, first, last, steps;
 
   AAPT_HD bool whole() const { return first == 0 && last == steps; }
   // Where the partial result goes if the piece is not the whole job.
@@ -104,13 +109,15 @@ struct Pieces {
 
   AAPT_HD bool next(const KeyLengths& lengths, Piece* piece) {
     if (position >= end) return false;
-    while (position >= stream_begin + lengths.heads * stream_steps) {
-      stream_begin += lengths.heads * stream_steps;
+    const int jobs = lengths.heads * lengths.groups;
+    while (position >= stream_begin + jobs * stream_steps) {
+      stream_begin += jobs * stream_steps;
       stream_steps = lengths.steps(++batch);
     }
     const int place = position - stream_begin, left = end - position;
     piece->batch = batch;
-    piece->head = place / stream_steps;
+    piece->head = place / stream_steps / lengths.groups;
+    piece->group = place / stream_steps % lengths.groups;
     piece->first = place % stream_steps;
     piece->steps = stream_steps;
     piece->last = stream_steps - piece->first < left ? stream_steps : piece->first + left;
@@ -127,11 +134,11 @@ struct Partials {
   AAPT_HD int slot(int gang) const { return kSlotsPerGang * gang + (gang == first_gang ? 1 : 0); }
 };
 
-AAPT_HD Partials partials_of(const KeyLengths& lengths, int gangs, int batch, int head) {
+AAPT_HD Partials partials_of(const KeyLengths& lengths, int gangs, int batch, int head, int group) {
   const int steps = lengths.steps(batch);
   if (steps == 0) return {0, 0};
   const Cuts cuts(lengths, gangs);
-  const int begin = lengths.steps_before(batch) + head * steps;
+  const int begin = lengths.steps_before(batch) + (head * lengths.groups + group) * steps;
   return {cuts.gang_of(begin), cuts.gang_of(begin + steps - 1)};
 }
 

@@ -59,7 +59,7 @@ AAPT_DEVICE int page_number(const Parameters& p, int segment, int batch, int pla
 
 // One thread: fetches q, K and V for every step of the block's pieces.
 template <int d>
-AAPT_DEVICE void produce(Shared<d>& shared, const Parameters& p, int query_tile, int gang) {
+AAPT_DEVICE void produce(Shared<d>& shared, const Parameters& p, int rank, int gang) {
   constexpr uint32_t kQueryBytes = kRows * d * 2, kTileBytes = kKeys * d * 2;
   Ring ring;
   uint32_t q_parity = 0;
@@ -68,6 +68,8 @@ AAPT_DEVICE void produce(Shared<d>& shared, const Parameters& p, int query_tile,
   Piece& piece = shared.piece;
   pieces.begin(p.lengths, p.gangs, gang);
   while (pieces.next(p.lengths, &piece)) {
+    const int query_tile = piece.group * p.gang_tiles + rank;
+    if (query_tile >= p.query_tiles) continue;  // the last group may have fewer tiles than the gang has blocks
     steps.begin(p.lengths, piece.batch, piece.first);
     int query = -1;  // the one in shared memory
     for (int left = piece.last - piece.first; left > 0; --left) {
@@ -87,7 +89,8 @@ AAPT_DEVICE void produce(Shared<d>& shared, const Parameters& p, int query_tile,
         ptx::mbarrier_wait(&shared.q_empty, q_parity ^ 1);
         shared.batch = piece.batch;
         shared.head = piece.head;
-        shared.slot = piece.whole() ? -1 : piece.slot(gang);
+        shared.query_tile = query_tile;
+        shared.partial_row = piece.whole() ? -1 : p.partial_row(piece.slot(gang), rank);
         ptx::mbarrier_arrive_expect_tx(&shared.q_full, kQueryBytes);
         ptx::tma_load_5d(shared.q, &p.q[query], &shared.q_full, 0, query_tile * kRows, 0, piece.head, piece.batch);
         q_parity ^= 1;
@@ -193,7 +196,7 @@ AAPT_DEVICE void end_turn(int warpgroup) {
 // One warpgroup: every step that the producer announces, for 64 of the block's queries. The scores of a step are
 // started before the output of the step before, so that the tensor cores are busy during the softmax.
 template <int d>
-AAPT_DEVICE void consume(Shared<d>& shared, const Parameters& p, int query_tile, int warpgroup) {
+AAPT_DEVICE void consume(Shared<d>& shared, const Parameters& p, int warpgroup) {
   const int warp_row = warpgroup * 64 + threadIdx.x / 32 % 4 * 16;
   const uint16_t* q = shared.q + warpgroup * 64 * kLine;
   Consumer<d> pipeline{shared, {}, {}};
@@ -231,30 +234,31 @@ AAPT_DEVICE void consume(Shared<d>& shared, const Parameters& p, int query_tile,
     start_output<d>(rows.out, weights, pipeline.v());
     ptx::wgmma_wait<0>();
     pipeline.release_v();
-    const int batch = shared.batch, head = shared.head, slot = shared.slot;
+    const int batch = shared.batch, head = shared.head;
+    const int query_tile = shared.query_tile, partial_row = shared.partial_row;
     __syncwarp();
     if (pipeline.leader()) ptx::mbarrier_arrive(&shared.q_empty);
-    write<d>(p, rows, batch, head, slot, query_tile, warp_row);
+    write<d>(p, rows, batch, head, query_tile, partial_row, warp_row);
   }
 }
 
-// Grid: the blocks of gang 0, of gang 1, ...; a gang's blocks are its query tiles.
+// Grid: the blocks of gang 0, of gang 1, ...
 template <int d>
 __global__ void __launch_bounds__(kThreads, 1) attend(const __grid_constant__ Parameters p) {
 #if defined(AAPT_SM90)
   DYN_SMEM(raw);
   auto& shared = *reinterpret_cast<Shared<d>*>(raw);
-  const int query_tile = blockIdx.x % p.query_tiles, gang = blockIdx.x / p.query_tiles;
+  const int rank = blockIdx.x % p.gang_tiles, gang = blockIdx.x / p.gang_tiles;
   if (threadIdx.x == 0) initialise(shared);
   __syncthreads();
   const int warpgroup = threadIdx.x / 128;
   if (warpgroup == kWarpgroups) {
     ptx::registers_decrease<kRegistersProducer>();
-    if (threadIdx.x == kWarps * 32) produce<d>(shared, p, query_tile, gang);
+    if (threadIdx.x == kWarps * 32) produce<d>(shared, p, rank, gang);
     if (threadIdx.x / 32 == kWarps + 1) zero_stale_tails<d>(shared);
   } else {
     ptx::registers_increase<kRegistersConsumer>();
-    consume<d>(shared, p, query_tile, warpgroup);
+    consume<d>(shared, p, warpgroup);
   }
 #endif
 }

@@ -13,17 +13,18 @@ __global__ void __launch_bounds__(kMergeThreads) merge_partials(const __grid_con
   const int query_tile = blockIdx.x, head = blockIdx.y, batch = blockIdx.z;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const bool no_keys = p.lengths.steps(batch) == 0;
-  const Partials partials = partials_of(p.lengths, p.gangs, batch, head);
+  const int group = query_tile / p.gang_tiles, rank = query_tile % p.gang_tiles;
+  const Partials partials = partials_of(p.lengths, p.gangs, batch, head, group);
   if (!partials.any() && !no_keys) return;
   const int rows = min(kRows, p.rows - query_tile * kRows);
   for (int tile_row = warp; tile_row < rows; tile_row += kMergeThreads / 32) {
     float max = -INFINITY, sum = 0.f, out[kPerLane] = {};
     if (!no_keys) {
       for (int g = partials.first_gang; g <= partials.last_gang; ++g) {
-        max = fmaxf(max, p.partial_lse[p.partial_row(partials.slot(g), query_tile, tile_row)]);
+        max = fmaxf(max, p.partial_lse[p.partial_row(partials.slot(g), rank) + tile_row]);
       }
       for (int g = partials.first_gang; g <= partials.last_gang; ++g) {
-        const int64_t place = p.partial_row(partials.slot(g), query_tile, tile_row);
+        const int64_t place = p.partial_row(partials.slot(g), rank) + tile_row;
         const float weight = exp2f(p.partial_lse[place] - max);
         sum += weight;
         AAPT_UNROLL
@@ -42,7 +43,7 @@ __global__ void __launch_bounds__(kMergeThreads) merge_partials(const __grid_con
 
 // Bytes of workspace that `run` needs: partial results of every slot.
 inline size_t workspace_bytes(const Plan& plan, int head_dim) {
-  const size_t rows = static_cast<size_t>(kSlotsPerGang) * plan.gangs * plan.query_tiles * kRows;
+  const size_t rows = static_cast<size_t>(kSlotsPerGang) * plan.blocks() * kRows;
   return rows * (head_dim + 1) * sizeof(float);
 }
 
@@ -86,17 +87,18 @@ void run_head_dim(const Problem& problem, const Plan& plan, float* workspace, in
     p.k[s] = map_pages(problem, segment, segment.k, segment.k_row_stride, segment.k_head_stride, segment.k_page_stride);
     p.v[s] = map_pages(problem, segment, segment.v, segment.v_row_stride, segment.v_head_stride, segment.v_page_stride);
   }
-  p.lengths = key_lengths(problem, kKeys);
+  p.lengths = key_lengths(problem, plan.groups(), kKeys);
   p.rows = problem.rows;
   p.gangs = plan.gangs;
+  p.gang_tiles = plan.gang_tiles;
   p.query_tiles = plan.query_tiles;
   p.scale_log2 = problem.scale * 1.44269504088896f;
   p.out = static_cast<bf16*>(problem.out);
   p.lse = problem.lse;
   p.partial_out = workspace;
-  p.partial_lse = workspace + static_cast<int64_t>(kSlotsPerGang) * plan.gangs * plan.query_tiles * kRows * d;
+  p.partial_lse = workspace + static_cast<int64_t>(kSlotsPerGang) * plan.blocks() * kRows * d;
   p.bad_page = bad_page;
-  launch(attend<d>, dim3(plan.gangs * plan.query_tiles), dim3(kThreads), sizeof(Shared<d>), problem.stream, p);
+  launch(attend<d>, dim3(plan.blocks()), dim3(kThreads), sizeof(Shared<d>), problem.stream, p);
   launch(merge_partials<d>, dim3(plan.query_tiles, problem.heads, problem.batch), dim3(kMergeThreads), 0,
          problem.stream, p);
 }

@@ -109,9 +109,9 @@ AAPT_DEVICE void start_output(float (&out)[d / 2], const uint32_t (&weights)[kKe
   ptx::wgmma_commit();
 }
 
-// Writes the thread's two rows: to the output if the piece is a whole job, else to its slot.
+// Writes the thread's two rows: to the output if the piece is a whole job, else to the partial results.
 template <int d>
-AAPT_DEVICE void write(const Parameters& p, const Rows<d>& rows, int batch, int head, int slot, int query_tile,
+AAPT_DEVICE void write(const Parameters& p, const Rows<d>& rows, int batch, int head, int query_tile, int partial_row,
                        int warp_row) {
   const int lane = threadIdx.x % 32, column = lane % 4 * 2;
   AAPT_UNROLL
@@ -120,7 +120,7 @@ AAPT_DEVICE void write(const Parameters& p, const Rows<d>& rows, int batch, int 
     const float lse_log2 = rows.max[r] * p.scale_log2 + log2f(sum);
     const int tile_row = warp_row + lane / 4 + 8 * r, row = query_tile * kRows + tile_row;
     if (row >= p.rows) continue;
-    if (slot < 0) {
+    if (partial_row < 0) {
       const int token = batch * p.rows + row, head_row = (batch * p.lengths.heads + head) * p.rows + row;
       bf16* out = p.out + static_cast<int64_t>(token * p.lengths.heads + head) * d + column;
       AAPT_UNROLL
@@ -130,7 +130,7 @@ AAPT_DEVICE void write(const Parameters& p, const Rows<d>& rows, int batch, int 
       }
       if (p.lse && column == 0) p.lse[head_row] = lse_log2 * kLog2;
     } else {
-      const int place = p.partial_row(slot, query_tile, tile_row);
+      const int place = partial_row + tile_row;
       float* out = p.partial_out + static_cast<int64_t>(place) * d + column;
       AAPT_UNROLL
       for (int i = r * 2; i < d / 2; i += 4) {

@@ -39,7 +39,8 @@ struct Shared {
   uint64_t v_landed[kStages];  // instead of v_full, where a stale tail comes first
   int note[kStages];
   // Of the piece under way; published and given back with q.
-  int batch, head, slot;  // slot -1 where the piece is a whole job
+  int batch, head, query_tile;
+  int partial_row;  // the first of its rows among the partial results, -1 where the piece is a whole job
   // The producer's own, kept here because it has few registers.
   Pieces pieces;
   Piece piece;
@@ -53,17 +54,16 @@ struct Parameters {
     const int32_t* table;
     int table_stride, count, query;
   } pages[kMaxSegments];
-  int rows, gangs, query_tiles;
+  int rows, gangs, gang_tiles, query_tiles;
   float scale_log2;
   bf16* out;           // [B, L, h, d]
   float* lse;          // [B, h, L] or null
-  float* partial_out;  // [slots, query tiles, 128, d], each normalised by its own sum
-  float* partial_lse;  // [slots, query tiles, 128], base 2
+  float* partial_out;  // [slots, gang_tiles, 128, d], each normalised by its own sum
+  float* partial_lse;  // [slots, gang_tiles, 128], base 2
   int* bad_page;       // becomes 1 + the largest number beyond the pool, or 1 for a negative one
 
-  AAPT_HD int partial_row(int slot, int query_tile, int tile_row) const {
-    return (slot * query_tiles + query_tile) * kRows + tile_row;
-  }
+  // First row among the partial results of the tile that is number `rank` of its group.
+  AAPT_HD int partial_row(int slot, int rank) const { return (slot * gang_tiles + rank) * kRows; }
 };
 
 }  // namespace aapt::attention::sm90

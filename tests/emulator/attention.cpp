@@ -31,24 +31,32 @@ Problem make_problem(const SegmentArrays* segments, int segment_count, int batch
   return p;
 }
 
-}  // namespace
-
-EXPORT int plan_gangs(int rows, int tile_rows, int multiprocessors) {
-  return make_plan(rows, tile_rows, multiprocessors).gangs;
+// `gang_tiles` 0: all tiles in one group.
+Plan plan_of(int rows, int gang_tiles, int gangs) {
+  const int query_tiles = (rows + sm90::kRows - 1) / sm90::kRows;
+  return {query_tiles, gang_tiles > 0 ? gang_tiles : query_tiles, gangs};
 }
 
-// Pieces in the order of the gangs: (gang, batch, head, first, last, steps, slot), slot -1 where whole. Returns how
-// many.
-EXPORT int plan_pieces(const SegmentArrays* segments, int segment_count, int batch, int heads, int tile_keys, int gangs,
-                       int32_t* out) {
-  const auto lengths = key_lengths(make_problem(segments, segment_count, batch, 1, heads, 64), tile_keys);
+}  // namespace
+
+// (query_tiles, gang_tiles, gangs)
+EXPORT void plan_shape(int rows, int tile_rows, int multiprocessors, int32_t* out) {
+  const Plan plan = make_plan(rows, tile_rows, multiprocessors);
+  out[0] = plan.query_tiles, out[1] = plan.gang_tiles, out[2] = plan.gangs;
+}
+
+// Pieces in the order of the gangs: (gang, batch, head, group, first, last, steps, slot), slot -1 where whole. Returns
+// how many.
+EXPORT int plan_pieces(const SegmentArrays* segments, int segment_count, int batch, int heads, int groups,
+                       int tile_keys, int gangs, int32_t* out) {
+  const auto lengths = key_lengths(make_problem(segments, segment_count, batch, 1, heads, 64), groups, tile_keys);
   int count = 0;
   for (int gang = 0; gang < gangs; ++gang) {
     Pieces pieces;
     pieces.begin(lengths, gangs, gang);
     for (Piece p; pieces.next(lengths, &p); ++count) {
-      const int32_t row[] = {gang, p.batch, p.head, p.first, p.last, p.steps, p.whole() ? -1 : p.slot(gang)};
-      std::memcpy(out + count * 7, row, sizeof row);
+      const int32_t row[] = {gang, p.batch, p.head, p.group, p.first, p.last, p.steps, p.whole() ? -1 : p.slot(gang)};
+      std::memcpy(out + count * 8, row, sizeof row);
     }
   }
   return count;
@@ -57,7 +65,7 @@ EXPORT int plan_pieces(const SegmentArrays* segments, int segment_count, int bat
 // Steps of one job from `first` on, `count` of them: (segment, page, row, keys).
 EXPORT void plan_steps(const SegmentArrays* segments, int segment_count, int batch, int tile_keys, int stream,
                        int first, int count, int32_t* out) {
-  const auto lengths = key_lengths(make_problem(segments, segment_count, batch, 1, 1, 64), tile_keys);
+  const auto lengths = key_lengths(make_problem(segments, segment_count, batch, 1, 1, 64), 1, tile_keys);
   Steps steps;
   steps.begin(lengths, stream, first);
   for (int i = 0; i < count; ++i, steps.next(lengths)) {
@@ -67,23 +75,22 @@ EXPORT void plan_steps(const SegmentArrays* segments, int segment_count, int bat
 }
 
 // The slots that the merge of one job reads, in order. Returns how many.
-EXPORT int plan_partials(const SegmentArrays* segments, int segment_count, int batch, int heads, int tile_keys,
-                         int gangs, int stream, int head, int32_t* out) {
-  const auto lengths = key_lengths(make_problem(segments, segment_count, batch, 1, heads, 64), tile_keys);
-  const Partials partials = partials_of(lengths, gangs, stream, head);
+EXPORT int plan_partials(const SegmentArrays* segments, int segment_count, int batch, int heads, int groups,
+                         int tile_keys, int gangs, int stream, int head, int group, int32_t* out) {
+  const auto lengths = key_lengths(make_problem(segments, segment_count, batch, 1, heads, 64), groups, tile_keys);
+  const Partials partials = partials_of(lengths, gangs, stream, head, group);
   if (!partials.any()) return 0;
   for (int g = partials.first_gang; g <= partials.last_gang; ++g) *out++ = partials.slot(g);
   return partials.last_gang - partials.first_gang + 1;
 }
 
-EXPORT int sm90_workspace_floats(int rows, int head_dim, int gangs) {
-  const Plan plan{make_plan(rows, sm90::kRows, 1).query_tiles, gangs};
-  return static_cast<int>(sm90::workspace_bytes(plan, head_dim) / sizeof(float));
+EXPORT int sm90_workspace_floats(int rows, int head_dim, int gang_tiles, int gangs) {
+  return static_cast<int>(sm90::workspace_bytes(plan_of(rows, gang_tiles, gangs), head_dim) / sizeof(float));
 }
 
 EXPORT const char* paged_attention(const uint16_t* q, const uint16_t* q_pinned, const SegmentArrays* segments,
-                                   int segment_count, int batch, int rows, int heads, int head_dim, int gangs,
-                                   float scale, uint16_t* out, float* lse, float* workspace, int* bad_page) {
+                                   int segment_count, int batch, int rows, int heads, int head_dim, int gang_tiles,
+                                   int gangs, float scale, uint16_t* out, float* lse, float* workspace, int* bad_page) {
   return guarded([=] {
     Problem p = make_problem(segments, segment_count, batch, rows, heads, head_dim);
     p.query[0] = q;
@@ -92,7 +99,6 @@ EXPORT const char* paged_attention(const uint16_t* q, const uint16_t* q_pinned, 
     p.scale = scale;
     p.out = out;
     p.lse = lse;
-    const Plan plan{make_plan(rows, sm90::kRows, 1).query_tiles, gangs};
-    sm90::run(p, plan, workspace, bad_page);
+    sm90::run(p, plan_of(rows, gang_tiles, gangs), workspace, bad_page);
   });
 }

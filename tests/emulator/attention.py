@@ -84,6 +84,8 @@ class Case:
     head_dim: int
     segments: list[Segment]
     gangs: int = 1
+    gang_tiles: int = 0
+    """Query tiles of a group; 0 for all."""
     queries: int = 1
     seed: int = 0
     q: list[np.ndarray] = field(init=False)
@@ -101,12 +103,12 @@ class Case:
         """The emulator's objection, out [B, L, h, d] float64, lse [B, h, L], the flag for bad pages."""
         out = np.full(self.q[0].shape, POISON, np.uint16)
         lse = np.full((self.batch, self.heads, self.rows), np.nan, np.float32)
-        floats = kernels.library.sm90_workspace_floats(self.rows, self.head_dim, self.gangs)
+        floats = kernels.library.sm90_workspace_floats(self.rows, self.head_dim, self.gang_tiles, self.gangs)
         workspace, bad_page = np.full(floats, np.nan, np.float32), np.zeros(1, np.int32)
         objection = kernels(
             "paged_attention", self.q[0], self.q[1] if self.queries > 1 else None, c_segments(self.segments),
-            len(self.segments), self.batch, self.rows, self.heads, self.head_dim, self.gangs, self.scale, out, lse,
-            workspace, bad_page,
+            len(self.segments), self.batch, self.rows, self.heads, self.head_dim, self.gang_tiles, self.gangs,
+            self.scale, out, lse, workspace, bad_page,
         )  # fmt: skip
         return objection, from_bf16(out), lse, int(bad_page[0])
 

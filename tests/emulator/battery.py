@@ -28,6 +28,7 @@ def cases() -> list[Case]:
         ),
         Case(30, 2, 128, [Segment(177, [[2, 0, 1]], [40])], gangs=1),
         Case(40, 3, 64, [Segment(60, [[], [3, 1, 0, 2]], [1, 60])], gangs=5),
+        Case(300, 1, 64, [Segment(60, [[0, 1]], [60])], gangs=3, gang_tiles=2),
     ]
 
 

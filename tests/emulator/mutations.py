@@ -64,6 +64,8 @@ MUTATIONS = (
     Mutation("earlier output is not scaled down", CONSUMER, "scale_down<d>(rows.out, shrink);", "(void)shrink;"),
     Mutation("earlier sum is not scaled down", ROWS, "rows.sum[r] *= shrink[r];", ""),
     Mutation("both partial results in one slot", PLAN, "kSlotsPerGang * gang + (first == 0 ? 1 : 0)", "kSlotsPerGang * gang"),
+    Mutation("every group is the first", PRODUCER, "piece.group * p.gang_tiles + rank", "rank"),
+    Mutation("partial results of a gang in one place", LAUNCH, "query_tile % p.gang_tiles", "0 % p.gang_tiles"),
     Mutation("the last partial result is forgotten", LAUNCH, "g <= partials.last_gang; ++g) {\n        const", "g < partials.last_gang; ++g) {\n        const"),
     Mutation("merge without the common maximum", LAUNCH, "exp2f(p.partial_lse[place] - max)", "exp2f(-max)"),
     Mutation("merge leaves the last row out", LAUNCH, "min(kRows, p.rows - query_tile * kRows)", "min(kRows, p.rows - query_tile * kRows) - 1"),

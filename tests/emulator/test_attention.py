@@ -37,6 +37,12 @@ def test_work_may_be_cut_anywhere(kernels: Kernels, gangs: int, head_dim: int) -
     assert_right(Case(20, 3, head_dim, [Segment(130, [[4, 1, 2], [0]], [130, 7])], gangs=gangs), kernels)
 
 
+@pytest.mark.parametrize(("gang_tiles", "gangs"), [(1, 1), (1, 4), (2, 1), (2, 3)])
+def test_query_tiles_may_form_groups(kernels: Kernels, gang_tiles: int, gangs: int) -> None:
+    segments = [Segment(200, [[1, 0], []], [77, 1])]
+    assert_right(Case(300, 2, 64, segments, gangs=gangs, gang_tiles=gang_tiles), kernels)
+
+
 def test_text_pinned_and_window(kernels: Kernels, order: int) -> None:
     """Three segments of different page sizes; the pinned one is seen by its own query; all counts differ."""
     segments = [

@@ -19,7 +19,7 @@ Plan make_plan(int rows, int tile_rows, int multiprocessors) {
   return plan_of(size);
 }
 
-KeyLengths key_lengths(const Problem& problem, int groups, int tile_keys) {
+KeyLengths key_lengths(const Problem& problem, int tile_keys, int groups) {
   KeyLengths lengths{problem.batch, problem.heads, groups, tile_keys, problem.segment_count, {}};
   for (int s = 0; s < problem.segment_count; ++s) {
     const Segment& segment = problem.segment[s];

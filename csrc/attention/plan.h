@@ -66,7 +66,7 @@ struct KeyLengths {
   }
 };
 
-KeyLengths key_lengths(const Problem& problem, int groups, int tile_keys);
+KeyLengths key_lengths(const Problem& problem, int tile_keys, int groups = 1);
 
 // The cuts of the sequence: gang `g` takes steps [at(g), at(g + 1)), at least one; gangs beyond `gangs` take none.
 struct Cuts {

@@ -87,7 +87,7 @@ void run_head_dim(const Problem& problem, const Plan& plan, float* workspace, in
     p.k[s] = map_pages(problem, segment, segment.k, segment.k_row_stride, segment.k_head_stride, segment.k_page_stride);
     p.v[s] = map_pages(problem, segment, segment.v, segment.v_row_stride, segment.v_head_stride, segment.v_page_stride);
   }
-  p.lengths = key_lengths(problem, plan.groups(), kKeys);
+  p.lengths = key_lengths(problem, kKeys, plan.groups());
   p.rows = problem.rows;
   p.gangs = plan.gangs;
   p.gang_tiles = plan.gang_tiles;

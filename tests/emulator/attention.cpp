@@ -49,7 +49,7 @@ EXPORT void plan_shape(int rows, int tile_rows, int multiprocessors, int32_t* ou
 // how many.
 EXPORT int plan_pieces(const SegmentArrays* segments, int segment_count, int batch, int heads, int groups,
                        int tile_keys, int gangs, int32_t* out) {
-  const auto lengths = key_lengths(make_problem(segments, segment_count, batch, 1, heads, 64), groups, tile_keys);
+  const auto lengths = key_lengths(make_problem(segments, segment_count, batch, 1, heads, 64), tile_keys, groups);
   int count = 0;
   for (int gang = 0; gang < gangs; ++gang) {
     Pieces pieces;
@@ -65,7 +65,7 @@ EXPORT int plan_pieces(const SegmentArrays* segments, int segment_count, int bat
 // Steps of one job from `first` on, `count` of them: (segment, page, row, keys).
 EXPORT void plan_steps(const SegmentArrays* segments, int segment_count, int batch, int tile_keys, int stream,
                        int first, int count, int32_t* out) {
-  const auto lengths = key_lengths(make_problem(segments, segment_count, batch, 1, 1, 64), 1, tile_keys);
+  const auto lengths = key_lengths(make_problem(segments, segment_count, batch, 1, 1, 64), tile_keys);
   Steps steps;
   steps.begin(lengths, stream, first);
   for (int i = 0; i < count; ++i, steps.next(lengths)) {
@@ -77,7 +77,7 @@ EXPORT void plan_steps(const SegmentArrays* segments, int segment_count, int bat
 // The slots that the merge of one job reads, in order. Returns how many.
 EXPORT int plan_partials(const SegmentArrays* segments, int segment_count, int batch, int heads, int groups,
                          int tile_keys, int gangs, int stream, int head, int group, int32_t* out) {
-  const auto lengths = key_lengths(make_problem(segments, segment_count, batch, 1, heads, 64), groups, tile_keys);
+  const auto lengths = key_lengths(make_problem(segments, segment_count, batch, 1, heads, 64), tile_keys, groups);
   const Partials partials = partials_of(lengths, gangs, stream, head, group);
   if (!partials.any()) return 0;
   for (int g = partials.first_gang; g <= partials.last_gang; ++g) *out++ = partials.slot(g);

@@ -5,7 +5,7 @@
 // from several pages, so that pages of 48 keys run as fast as pages of 1196. A step's keys and values stay in the
 // second-level cache while tiles of six rows go over them:
 //
-//   scores = q k^T                           in registers, then 6 KB
+//   scores = q k^T                               in registers, then 6 KB
 //   top' = max(top, max(scores))
 //   weights = 2^(c (scores - top')),         c = scale log2e
 //   out = 2^(c (top - top')) out + weights v,    total = 2^(c (top - top')) total + sum(weights)
@@ -168,7 +168,7 @@ class Rows {
   void take_step(Step<T>& step) {
     for (int tile = 0; tile < tiles_; ++tile) {
       score(step, m_.q + tile * kTileRows * p_.head_dim);
-      for (int i = 0; i < kTileRows; ++i) weigh(step.blocks, i, tile * kTileRows + i);
+      weigh(step.blocks, tile * kTileRows);
       add_values(step, m_.out + tile * kTileRows * width_);
     }
     step.blocks = 0;
@@ -190,29 +190,41 @@ class Rows {
     }
   }
 
-  // Scores of one row of a tile become weights; what the row has summed so far follows its maximum.
-  void weigh(int blocks, int i, int row) {
-    const float* scores = m_.scores + i * kStepKeys;
-    Left<T>* weights = m_.weights + i * kStepKeys;
+  // Scores of six rows become weights; what the rows have summed so far follows their maxima.
+  void weigh(int blocks, int first_row) {
+    const int keys = blocks * kKeyBlock;
     const Vector factor = broadcast(static_cast<float>(p_.scale * kLog2e));
-    Vector total = load(m_.total + row * kLanes), most = load(scores);
-    for (int key = kLanes; key < blocks * kKeyBlock; key += kLanes) most = max(most, load(scores + key));
-    const float top = largest(most);
-    if (top > m_.top[row]) {
-      const Vector shrink = exp2(factor * broadcast(m_.top[row] - top), Precise{});
-      float* out = m_.out + row * width_;
-      for (int dim = 0; dim < width_; dim += kLanes) store(out + dim, shrink * load(out + dim));
-      total = shrink * total;
-      m_.top[row] = top;
+    Vector most[kTileRows];
+    for (int i = 0; i < kTileRows; ++i) most[i] = load(m_.scores + i * kStepKeys);
+    for (int key = kLanes; key < keys; key += kLanes) {
+      for (int i = 0; i < kTileRows; ++i) most[i] = max(most[i], load(m_.scores + i * kStepKeys + key));
     }
-    const Vector subtracted = broadcast(m_.top[row]);
+    for (int i = 0; i < kTileRows; ++i) raise(first_row + i, largest(most[i]), factor);
+
+    for (int i = 0; i < kTileRows; ++i) {
+      const float* scores = m_.scores + i * kStepKeys;
+      Left<T>* weights = m_.weights + i * kStepKeys;
+      const Vector top = broadcast(m_.top[first_row + i]);
+      Vector total = zero();
 #pragma GCC unroll 4
-    for (int key = 0; key < blocks * kKeyBlock; key += kLanes) {
-      const Vector weight = exp2((load(scores + key) - subtracted) * factor, typename PrecisionOf<T>::type{});
-      total = total + weight;
-      store(weights + key, weight);
+      for (int key = 0; key < keys; key += kLanes) {
+        const Vector weight = exp2((load(scores + key) - top) * factor, typename PrecisionOf<T>::type{});
+        total = total + weight;
+        store(weights + key, weight);
+      }
+      float* sum = m_.total + (first_row + i) * kLanes;
+      store(sum, load(sum) + total);
     }
-    store(m_.total + row * kLanes, total);
+  }
+
+  // Makes `top` the maximum of a row where it is larger than the one before.
+  void raise(int row, float top, Vector factor) {
+    if (!(top > m_.top[row])) return;
+    const Vector shrink = exp2(factor * broadcast(m_.top[row] - top), Precise{});
+    float *out = m_.out + row * width_, *total = m_.total + row * kLanes;
+    for (int dim = 0; dim < width_; dim += kLanes) store(out + dim, shrink * load(out + dim));
+    store(total, shrink * load(total));
+    m_.top[row] = top;
   }
 
   // out += weights v for six rows.
@@ -241,7 +253,7 @@ class Rows {
                       [&](int i, auto part) { store(to + row * stride + i, inverse * load(out + i, part), part); });
       if (p_.lse) {
         const int64_t at = (static_cast<int64_t>(stream_) * p_.heads + head_) * p_.rows + first_ + row;
-        p_.lse[at] = total > 0 ? static_cast<float>(p_.scale) * m_.top[row] + logf(total) : -INFINITY;
+        p_.lse[at] = total > 0 ? static_cast<float>(p_.scale * m_.top[row] + log(total)) : -INFINITY;
       }
     }
   }

@@ -206,11 +206,19 @@ class Rows {
       Left<T>* weights = m_.weights + i * kStepKeys;
       const Vector top = broadcast(m_.top[first_row + i]);
       Vector total = zero();
+      const auto weight = [&](int key) {
+        return exp2((load(scores + key) - top) * factor, typename PrecisionOf<T>::type{});
+      };
 #pragma GCC unroll 4
-      for (int key = 0; key < keys; key += kLanes) {
-        const Vector weight = exp2((load(scores + key) - top) * factor, typename PrecisionOf<T>::type{});
-        total = total + weight;
-        store(weights + key, weight);
+      for (int key = 0; key + kLanes < keys; key += 2 * kLanes) {
+        const Vector first = weight(key), second = weight(key + kLanes);
+        total = total + (first + second);
+        store_two(weights + key, first, second);
+      }
+      if (keys % (2 * kLanes)) {
+        const Vector last = weight(keys - kLanes);
+        total = total + last;
+        store(weights + keys - kLanes, last);
       }
       float* sum = m_.total + (first_row + i) * kLanes;
       store(sum, load(sum) + total);

@@ -230,6 +230,20 @@ inline Vector turn_pairs(Vector pairs, Vector rotation) {
 
 #endif
 
+// Two vectors one after the other.
+inline void store_two(float* to, Vector a, Vector b) {
+  store(to, a);
+  store(to + kLanes, b);
+}
+inline void store_two(bf16* to, Vector a, Vector b) {
+#if defined(__AVX512BF16__)
+  _mm512_storeu_si512(to, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b.v, a.v)));
+#else
+  store(to, a);
+  store(to + kLanes, b);
+#endif
+}
+
 // Calls body(offset, Whole or Part) over a row.
 template <class Body>
 inline void for_each_vector(int width, Body body) {

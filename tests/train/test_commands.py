@@ -38,7 +38,7 @@ def trained(tmp_path_factory) -> Path:
         words = ["train", stage, "--config", str(CONFIGS / "ci" / f"{stage}.toml"), "--data", str(root / "data")]
         words += ["--held-out", str(root / "test"), "--out", str(root / stage), "--quiet", "--device", "cpu"]
         words += ["--codec", str(root / "codec")] if stage != "codec" else []
-        words += ["--start", str(root / before)] if stage in ("adapt", "distill") else []
+        words += ["--init", str(root / before)] if stage in ("adapt", "distill") else []
         main(words)
         before = stage
     return root
@@ -57,7 +57,7 @@ def test_a_stage_leaves_weights_a_record_scalars_and_pictures(trained, stage):
 
 def test_a_record_names_the_stage_before_by_its_contents(trained):
     sources = read_record(trained / "distill")["sources"]
-    assert sources["start"]["stage"] == "adapt" and len(sources["codec"]) == 12
+    assert sources["init"]["stage"] == "adapt" and len(sources["codec"]) == 12
     assert str(trained) not in str(sources)
 
 
@@ -75,7 +75,7 @@ def test_a_result_becomes_a_model_that_streams(trained):
     [
         (["--config", "nowhere.toml"], "nowhere.toml"),
         (["--config", str(CONFIGS / "ci/codec.toml")], "unknown settings"),
-        (["--config", str(CONFIGS / "ci/adapt.toml")], "--start"),
+        (["--config", str(CONFIGS / "ci/adapt.toml")], "--init"),
     ],
 )
 def test_a_users_mistake_is_one_line(trained, capsys, words, said):

@@ -50,7 +50,7 @@ class AdaptStage(LatentStage):
     """Trains the causal model.
 
     Args:
-        places: `data`, `codec`, `held_out`; `start` is a result of `diffusion`, or of `adapt` to go on from.
+        places: `data`, `codec`, `held_out`; `init` is a result of `diffusion`, or of `adapt` to go on from.
     """
 
     name: ClassVar[str] = "adapt"
@@ -63,11 +63,11 @@ class AdaptStage(LatentStage):
         )  # fmt: skip
 
     def _build(self, data: VideoDataset, places: Places, condition: ConditionSource) -> Predictor:
-        if places.start is None:
-            raise ValueError("start is not given: name the folder of the diffusion stage's result (--start)")
+        if places.init is None:
+            raise ValueError("init is not given: name the folder of the diffusion stage's result (--init)")
         # The pinned position may seem as far away as training has shown it, and no farther.
         longest = max(self.config.window, self.config.clips.frames - 1)
-        return load_predictor(places.start).recast(causal=True, window=self.config.window, pinned_cap=longest)
+        return load_predictor(places.init).recast(causal=True, window=self.config.window, pinned_cap=longest)
 
     def loss(self, step: int, batch: Clips, turn: str) -> Loss:
         clips = batch.to(self.device)

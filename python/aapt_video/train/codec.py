@@ -83,7 +83,7 @@ class CodecStage(Stage[Video]):
     """Trains a codec.
 
     Args:
-        places: `data`; `held_out` to be measured on other video; `start` continues from a codec's folder.
+        places: `data`; `held_out` to be measured on other video; `init` continues from a codec's folder.
     """
 
     name: ClassVar[str] = "codec"
@@ -93,10 +93,10 @@ class CodecStage(Stage[Video]):
         self._data, self._held_out = VideoDataset(places.data), VideoDataset(places.held_out or places.data)
         self._rank = processes.rank
         torch.manual_seed(config.run.seed)
-        self._started = places.start is not None
-        self._codec = load_codec(places.start, processes.device) if places.start else Codec(config.codec)
+        self._started = places.init is not None
+        self._codec = load_codec(places.init, processes.device) if places.init else Codec(config.codec)
         if self._codec.config != config.codec:
-            raise ValueError(f"start={str(places.start)!r} holds another codec than the configuration asks for")
+            raise ValueError(f"init={str(places.init)!r} holds another codec than the configuration asks for")
         self._codec.to(processes.device).train()
         self.modules: dict[str, nn.Module] = {"codec": self._codec}
         self.optimisers = {"codec": config.optimiser}

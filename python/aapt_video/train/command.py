@@ -30,7 +30,7 @@ class Arguments:
     """Folder of the run: checkpoints, logs, samples, and in the end weights and record.json."""
     held_out: Path | None = None
     """Dataset to measure on."""
-    start: Path | None = None
+    init: Path | None = None
     """Result of the stage before (for codec and diffusion: of this stage, to go on from)."""
     device: str | None = None
     """cpu or cuda; the GPU where there is one."""
@@ -76,7 +76,7 @@ def run(arguments: Arguments) -> None:
     """Trains the stage that the arguments are of. Ends with status 130 when interrupted, 1 when a number is NaN."""
     config_kind, stage_kind = STAGES[type(arguments)]
     config = load_settings(config_kind, arguments.config)
-    places = Places(arguments.data, arguments.held_out, getattr(arguments, "codec", None), arguments.start)
+    places = Places(arguments.data, arguments.held_out, getattr(arguments, "codec", None), arguments.init)
     processes = Processes.start(arguments.device)
     try:
         stage = stage_kind(config, places, processes, arguments.quiet)

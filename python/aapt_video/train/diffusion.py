@@ -53,7 +53,7 @@ class DiffusionStage(LatentStage):
     """Trains the bidirectional model.
 
     Args:
-        places: `data`, `codec`, `held_out`; `start` continues from another result of this stage.
+        places: `data`, `codec`, `held_out`; `init` continues from another result of this stage.
     """
 
     name: ClassVar[str] = "diffusion"
@@ -66,8 +66,8 @@ class DiffusionStage(LatentStage):
         )  # fmt: skip
 
     def _build(self, data: VideoDataset, places: Places, condition: ConditionSource) -> Predictor:
-        if places.start is not None:
-            return load_predictor(places.start).recast(causal=False)
+        if places.init is not None:
+            return load_predictor(places.init).recast(causal=False)
         transformer = replace(self.config.transformer, causal=False)
         return fresh_predictor(data, transformer, self.config.text_layers, condition)
 

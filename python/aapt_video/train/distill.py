@@ -57,7 +57,7 @@ class DistillStage(LatentStage):
     """Trains the one-step model.
 
     Args:
-        places: `data`, `codec`, `held_out`; `start` is the result of `adapt`: teacher and first student.
+        places: `data`, `codec`, `held_out`; `init` is the result of `adapt`: teacher and first student.
     """
 
     name: ClassVar[str] = "distill"
@@ -69,17 +69,15 @@ class DistillStage(LatentStage):
             places, processes, quiet,
         )  # fmt: skip
         self.grid = shifted_grid(config.grid, self.shift(config.shift)).to(self.device)
-        self.teacher = load_predictor(places.start, self.device) if places.start else self.predictor
+        self.teacher = load_predictor(places.init, self.device) if places.init else self.predictor
         self.teacher.eval().requires_grad_(False)
 
     def _build(self, data: VideoDataset, places: Places, condition: ConditionSource) -> Predictor:
-        if places.start is None:
-            raise ValueError("start is not given: name the folder of the adapt stage's result (--start)")
-        student = load_predictor(places.start)
+        if places.init is None:
+            raise ValueError("init is not given: name the folder of the adapt stage's result (--init)")
+        student = load_predictor(places.init)
         if not student.config.transformer.causal:
-            raise ValueError(
-                f"start={str(places.start)!r} is bidirectional: adapt it first, the teacher must be causal"
-            )
+            raise ValueError(f"init={str(places.init)!r} is bidirectional: adapt it first, the teacher must be causal")
         return student
 
     def loss(self, step: int, batch: Clips, turn: str) -> Loss:

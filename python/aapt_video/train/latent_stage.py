@@ -90,10 +90,14 @@ class LatentStage(Stage[Clips]):
         return noise.normal(*self.held_out.x0.shape[1:])
 
     def errors(self, previous: Tensor) -> dict[str, float]:
-        """Squared error of the estimate of x0 at some timesteps, against that of copying the latent before."""
+        """Squared error of the estimate of x0 at some timesteps, against that of copying the latent before.
+
+        `error_of_the_mean` is the same for the mean latent: what a model that has learnt nothing can reach at t = 1.
+        """
         clips, noise = self.held_out, self.held_out_noise()
         copying = (clips.previous - clips.x0).square().mean()
-        values = {}
+        mean = clips.x0.mean((0, 1, 3, 4), keepdim=True)
+        values = {"held_out/error_of_the_mean": float((mean - clips.x0).square().mean() / copying)}
         for timestep in MEASURED_TIMESTEPS:
             t = torch.full((len(noise),), timestep, device=self.device)
             x_t = noised(clips.x0, noise, t)

@@ -20,7 +20,7 @@ class Monitor:
 
     Args:
         out: the run's folder: `scalars.jsonl`, `tensorboard/`, `samples/`.
-        steps: of the whole run; start: where it continues. Scalars beyond `start` of a run that was cut off are
+        steps: of the whole run; start: where it continues. Scalars beyond `init` of a run that was cut off are
             dropped: they come again.
         tokens: per update, for the rate.
         quiet: no progress bar.

@@ -22,7 +22,7 @@ class Places:
     """Dataset to measure on; without one the training data is measured, and the record says so."""
     codec: Path | None = None
     """Result of the codec stage; latent stages need it."""
-    start: Path | None = None
+    init: Path | None = None
     """Result of the stage before."""
 
     def describe(self, data: VideoDataset) -> dict[str, Any]:
@@ -31,7 +31,7 @@ class Places:
         sources["held_out"] = describe_data(VideoDataset(self.held_out)) if self.held_out else "none: measured on data"
         if self.codec:
             sources["codec"] = codec_fingerprint(self.codec)
-        if self.start:
-            before = read_record(self.start) or {}
-            sources["start"] = {key: before.get(key) for key in ("stage", "updates", "commit", "finished", "measured")}
+        if self.init:
+            before = read_record(self.init) or {}
+            sources["init"] = {key: before.get(key) for key in ("stage", "updates", "commit", "finished", "measured")}
         return sources

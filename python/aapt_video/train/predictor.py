@@ -150,10 +150,10 @@ def load_predictor(folder: Path, device: torch.device | str = "cpu") -> Predicto
     """
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"start={str(folder)!r} has no {name}; it must be the result of a latent stage")
+            raise FileNotFoundError(f"init={str(folder)!r} has no {name}; it must be the result of a latent stage")
     predictor = Predictor(PredictorConfig.from_dict(json.loads((folder / CONFIG).read_text())))
     try:
         predictor.load_state_dict(load_file(folder / WEIGHTS))
     except RuntimeError as error:
-        raise ValueError(f"start={str(folder)!r}: {WEIGHTS} does not fit {CONFIG}: {error}") from error
+        raise ValueError(f"init={str(folder)!r}: {WEIGHTS} does not fit {CONFIG}: {error}") from error
     return predictor.to(device)

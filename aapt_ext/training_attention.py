@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .paged_attention import Segment, paged_attention
+from .reference import wide
 
 
 def training_attention(
@@ -140,16 +141,17 @@ class _TrainingAttention(torch.autograd.Function):
         saved = ctx.saved_tensors
         wanted = [i for i, needed in enumerate(ctx.needs_input_grad[: len(saved)]) if needed]
         with torch.enable_grad():
+            # Every frame adds to the gradients of what it sees: in float32, whatever the dtype.
             inputs: list[Any] = [
-                None if tensor is None else tensor.detach().requires_grad_(i in wanted)
+                None if tensor is None else wide(tensor.detach()).requires_grad_(i in wanted)
                 for i, tensor in enumerate(saved)
             ]
             q, k, v, q_pinned, text_k, text_v = inputs
-            out = _frame_by_frame(q, k, v, q_pinned, text_k, text_v, ctx.lengths, ctx.window, ctx.scale)
+            out = _frame_by_frame(q, k, v, q_pinned, text_k, text_v, ctx.lengths, ctx.window, ctx.scale, gradient.dtype)
         found = torch.autograd.grad(out, [inputs[i] for i in wanted], gradient, allow_unused=True)
         gradients: list[Tensor | None] = [None] * len(ctx.needs_input_grad)
         for i, value in zip(wanted, found, strict=True):
-            gradients[i] = value
+            gradients[i] = None if value is None else value.to(gradient.dtype)
         return tuple(gradients)
 
 
@@ -205,31 +207,31 @@ def _frame_by_frame(
     lengths: tuple[int, ...] | None,
     window: int,
     scale: float,
+    dtype: torch.dtype,
 ) -> Tensor:
-    """The same, [B, T, L, h, d], by torch's attention.
+    """The same, [B, T, L, h, d], by torch's attention in `dtype`.
 
     Where the far keys (text, pinned position) are seen by a query of their own, both queries are laid end to end in one
     twice as long, and each key is zero in the half of the query that does not look at it.
     """
     outputs = []
-    for i in range(q.shape[1]):
+    frames = list(zip(k.unbind(1), v.unbind(1), strict=True))
+    for i, query in enumerate(q.unbind(1)):
         start = max(0, i - window)
-        far_k = [] if text_k is None else [text_k]
-        far_v = [] if text_v is None else [text_v]
+        far = [(text_k, text_v)] if text_k is not None and text_v is not None else []
         if start > 0:
-            far_k.append(k[:, 0])
-            far_v.append(v[:, 0])
-        near_k, near_v = k[:, start : i + 1].flatten(1, 2), v[:, start : i + 1].flatten(1, 2)
-        query, keys, values = q[:, i], torch.cat([*far_k, near_k], 1), torch.cat([*far_v, near_v], 1)
-        if q_pinned is not None and far_k:
-            far = torch.cat(far_k, 1)
+            far.append(frames[0])
+        near_k = torch.cat([k for k, _ in frames[start : i + 1]], 1)
+        keys = torch.cat([*(k for k, _ in far), near_k], 1)
+        values = torch.cat([v for _, v in (*far, *frames[start : i + 1])], 1)
+        if q_pinned is not None and far:
+            far_k = torch.cat([k for k, _ in far], 1)
             query = torch.cat((query, q_pinned[:, i]), -1)
-            keys = torch.cat((F.pad(far, (far.shape[-1], 0)), F.pad(near_k, (0, near_k.shape[-1]))), 1)
+            keys = torch.cat((F.pad(far_k, (far_k.shape[-1], 0)), F.pad(near_k, (0, near_k.shape[-1]))), 1)
             values = F.pad(values, (0, values.shape[-1]))
         mask = _text_mask(lengths, 0 if text_k is None else text_k.shape[1], keys.shape[1], q.device)
-        out = F.scaled_dot_product_attention(
-            query.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=mask, scale=scale
-        )
+        query, keys, values = (x.to(dtype).transpose(1, 2) for x in (query, keys, values))
+        out = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)
         outputs.append(out.transpose(1, 2)[..., : q.shape[-1]])
     return torch.stack(outputs, 1)
 

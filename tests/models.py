@@ -33,7 +33,9 @@ CONFIGS: dict[str, TransformerConfig] = {
 def random_model(config: TransformerConfig, seed: int = 0, dtype: torch.dtype = torch.float64) -> Transformer:
     """Every weight is random, also those that training starts at zero."""
     generator = torch.Generator().manual_seed(seed)
-    model = Transformer(config).to(dtype)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = Transformer(config).to(dtype)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64).mul(0.2).to(dtype))

@@ -63,7 +63,7 @@ def test_rollout_has_the_gradient_of_the_parallel_forward(recompute: bool) -> No
     model = random_model(TINY)
     clip = Clip.random(TINY, batch=1, frames=8)
     weights = torch.randn(8, dtype=torch.float64)
-    names = ["patch.weight", "blocks.0.qkv.weight", "blocks.1.text.qkv.weight", "text_in.weight", "time_in.weight"]
+    names = ["patch.weight", "blocks.0.qkv.weight", "blocks.1.text.kv.weight", "text_in.weight", "time_in.weight"]
     parameters = [model.get_parameter(name) for name in names]
 
     total = (parallel(model, clip).square().mean((0, 2, 3, 4)) * weights).sum()

@@ -118,10 +118,11 @@ def run_block(
 class QKNorm(nn.Module):
     """The weights of the RMSNorm of queries and keys; `aapt_ext.reference.qk_norm` tells the scope by their size."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig, query: bool = True) -> None:
         super().__init__()
         size = config.width if config.qk_norm == "all" else config.head_dim
-        self.q = nn.Parameter(torch.ones(size))
+        if query:
+            self.q = nn.Parameter(torch.ones(size))
         self.k = nn.Parameter(torch.ones(size))
 
 
@@ -139,7 +140,10 @@ class Cross(nn.Module):
 
 
 class TextBlock(nn.Module):
-    """The text side of a joint block. Text sees only text, so its keys depend on the prompt and timestep alone."""
+    """The text side of a joint block. Text sees only text, so its keys depend on the prompt and timestep alone.
+
+    The last one only gives keys and values: what it would add to the text, nobody reads.
+    """
 
     cross = None
 
@@ -147,10 +151,12 @@ class TextBlock(nn.Module):
         super().__init__()
         hidden, width = config.text_hidden, config.width
         self.last = last
-        self.table = nn.Parameter(torch.zeros(6, hidden))
-        self.qkv = nn.Linear(hidden, 3 * width)
-        self.qk_norm = QKNorm(config)
-        if not last:  # what the last block would add, nobody reads
+        self.table = nn.Parameter(torch.zeros(2 if last else 6, hidden))
+        self.qk_norm = QKNorm(config, query=not last)
+        if last:
+            self.kv = nn.Linear(hidden, 2 * width)
+        else:
+            self.qkv = nn.Linear(hidden, 3 * width)
             self.out = nn.Linear(width, hidden)
             self.up = nn.Linear(hidden, 4 * hidden)
             self.down = nn.Linear(4 * hidden, hidden)

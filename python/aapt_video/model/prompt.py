@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -58,9 +59,11 @@ def joint_keys(
             layers.append((k, split_heads(v, config)))
             return merged_heads(F.scaled_dot_product_attention(q, *layers[-1], attn_mask=mask))
 
-        vectors = modulation(text.table, time)
         if text.last:
-            attend(text.qkv(operations.modulate(x, None, None, vectors.scale_1, vectors.shift_1)[1]))
+            shift, scale = (text.table + torch.unflatten(time, 1, (6, -1))[:, :2]).unbind(1)
+            k, v = text.kv(operations.modulate(x, None, None, scale, shift)[1]).chunk(2, -1)
+            layers.append((normed_heads(k, text.qk_norm.k, config), split_heads(v, config)))
         else:
+            vectors = modulation(text.table, time)
             x = closed(*run_block(text, x, None, None, vectors, operations, attend, attend))
     return tuple(layers)

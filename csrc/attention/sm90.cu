@@ -26,7 +26,10 @@ class StreamMemory {
 bool sm90_serves(const Problem& problem, int major) {
   bool plain = true;
   for (int s = 0; s < problem.segment_count; ++s) plain = plain && !problem.segment[s].tiled;
-  return major == 9 && plain && problem.dtype == DType::bf16 && (problem.head_dim == 64 || problem.head_dim == 128);
+  const bool head_dim = problem.head_dim == 64 || problem.head_dim == 128;
+  const int64_t rows =
+      static_cast<int64_t>(problem.batch) * problem.rows * problem.heads;  // counted in int by the kernel
+  return major == 9 && plain && head_dim && problem.dtype == DType::bf16 && rows <= INT32_MAX;
 }
 
 void run_sm90(const Problem& problem, int multiprocessors, int* bad_page) {

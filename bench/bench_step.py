@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from eager_step import EagerStep
 from interleave import interleave
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 import aapt_ext
 from aapt_ext import _C
+from aapt_video.bench.rivals import RingStep
 from aapt_video.codec import Codec
 from aapt_video.codec import named_config as named_codec
 from aapt_video.model import CachedTransformer, FramePlan, Transformer, named_config
@@ -73,7 +73,7 @@ class Ours:
 class Eager:
     """The ring, eager or compiled."""
 
-    def __init__(self, step: EagerStep, run: Callable[..., Tensor]) -> None:
+    def __init__(self, step: RingStep, run: Callable[..., Tensor]) -> None:
         self.owner, self.run = step, run
 
     def step(self, number: int, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -117,7 +117,7 @@ def bench_transformer_step(benchmark: BenchmarkFixture, dtype: torch.dtype) -> N
     embedding = torch.randn(PROMPT, config.text_width, dtype=dtype)
     ours = Ours(model, embedding)
     text = model.encode_text(embedding[None], [PROMPT])
-    rings = [EagerStep(model, HEIGHT, WIDTH, text) for _ in range(2)]
+    rings = [RingStep(model, HEIGHT, WIDTH, text) for _ in range(2)]
     eager, compiled = Eager(rings[0], rings[0]), Eager(rings[1], torch.compile(rings[1], fullgraph=True))
     shapes = (config.channels, config.condition_channels, config.channels)
     clip = [tuple(torch.randn(1, c, HEIGHT, WIDTH, dtype=dtype) for c in shapes) for _ in range(FILLED + 1)]

@@ -57,6 +57,7 @@ COMMANDS = (
     Command("train diffusion", "aapt_video.train.command", "Diffusion", "run", "train the bidirectional model"),
     Command("train adapt", "aapt_video.train.command", "Adapt", "run", "make the model causal"),
     Command("train distill", "aapt_video.train.command", "Distill", "run", "train it to need one step"),
+    Command("bench step", "aapt_video.bench.step", "BenchStep", "run", "time one latent frame beside other programs"),
 )
 
 

@@ -107,7 +107,8 @@ def versions() -> dict[str, str]:
 def command() -> str:
     """The command line that started this process."""
     program = Path(sys.argv[0]).name
-    return " ".join(["python -m pytest" if program == "__main__.py" else program, *sys.argv[1:]])
+    usual = {"__main__.py": "python -m pytest", "cli.py": "aapt-video"}
+    return " ".join([usual.get(program, program), *sys.argv[1:]])
 
 
 def commit() -> str:

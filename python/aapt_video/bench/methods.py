@@ -1,0 +1,139 @@
+"""Who is measured: ours, and what a good programmer would write instead. All share weights, inputs and decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aapt_video.model import FramePlan
+from aapt_video.stream import window
+from aapt_video.stream.noise import gaussian
+from aapt_video.stream.state import StreamState
+
+from .rivals import RingStep, best_attention, compiled, flex_attention
+from .workload import SEED, Workload, captured, decoder_call
+
+METHODS = ("ours", "ours-eager", "sdpa", "compile", "flex")
+"""Ours (on a GPU captured in CUDA graphs); ours without a graph; torch with SDPA on a contiguous ring; the same under
+torch.compile (on a GPU max-autotune); the same with FlexAttention."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to make the next latent frame."""
+
+    transformer: Callable[[], Tensor]
+    """One pass over inputs that are there already; the clean latent [1, C, H, W]."""
+    whole: Callable[[], Any]
+    """What a user waits for: noise, the pass, the decoder, pictures on the host."""
+
+
+class Contest:
+    """The inputs that all methods share, and the methods by name.
+
+    Args:
+        workload: its full state is made here and held.
+    """
+
+    def __init__(self, workload: Workload) -> None:
+        self.workload = workload
+        engine, case = workload.engine, workload.case
+        self.state: StreamState = workload.full_state()
+        self.decode = decoder_call(workload)
+        self.noise = self._input(gaussian(SEED, workload.number, engine.latent_shape))
+        self.condition = self._input(workload.condition) if case.config.condition_channels else None
+        self.previous = self.state.latent[None].contiguous()
+        self._plan: FramePlan = window.plan(self.state, engine.pool.allocate()[0])
+        self._forward = engine.weights.open(1, *case.latent, engine.pool, engine.text_pool)
+        self._ring: RingStep | None = None
+
+    def make(self, name: str) -> Method:
+        """Raises whatever the method raises while it is built."""
+        if name not in METHODS:
+            raise ValueError(f"methods names {name!r}; it must list some of {', '.join(METHODS)}")
+        device = self.workload.case.device
+        if name in ("ours", "ours-eager"):
+            return self._ours(graph=name == "ours")
+        ring = self._new_ring(flex_attention if name == "flex" else None)
+        return self._rival(ring, ring if name == "sdpa" else compiled(ring, device))
+
+    @torch.no_grad()
+    def error(self, latent: Tensor, exact: Tensor) -> float:
+        """Distance of two predicted velocities: root mean square, as a share of the second's."""
+        velocity = (self.noise - exact).double()
+        return float((latent - exact).double().norm() / velocity.norm())
+
+    # -- ours --
+
+    def _ours(self, graph: bool) -> Method:
+        self._forward.plan([self._plan])
+        run = partial(self._forward.run, self.noise, self.condition, self.previous)
+        if graph:
+            return Method(captured(run, self.workload.case.device), self._stream_step)
+
+        def whole() -> Any:
+            self._forward.plan([self._plan])
+            return self._to_pictures(run)
+
+        return Method(run, whole)
+
+    def _stream_step(self) -> Any:
+        """A step as `Stream.step` does it; the state stays where it is, so that every step sees the same window."""
+        stepped = self.workload.engine.step([self.state], [self.workload.condition], [0])[0]
+        self.workload.engine.release(stepped.state)
+        return stepped.pictures
+
+    # -- rivals --
+
+    @torch.no_grad()
+    def _new_ring(self, attention: Callable[..., Tensor] | None) -> RingStep:
+        workload, model = self.workload, self.workload.engine.weights.model
+        embedding = workload.embedding
+        text = None
+        if embedding is not None:
+            prompt = embedding.to(workload.case.device, workload.case.dtype)[None]
+            text = model.encode_text(prompt, [prompt.shape[1]])
+        ring = RingStep(model, *workload.case.latent, text, attention, share=self._ring)
+        if self._ring is None:
+            self._fill(ring)
+            self._ring = ring
+        return ring
+
+    def _fill(self, ring: RingStep) -> None:
+        """Copies the window's keys, so that both see the same past."""
+        pool = self.workload.engine.pool
+        assert self.state.first is not None
+        for number, page in enumerate((self.state.first, *self.state.window), start=1):
+            for layer in range(pool.layers):
+                ring.write_frame(layer, number, *pool.read(layer, page))
+
+    def _rival(self, ring: RingStep, step: Callable[..., Tensor]) -> Method:
+        number, device = self.workload.number, self.workload.case.device
+        inputs = (self.noise, self.condition, self.previous)
+
+        @torch.inference_mode()
+        def run(rotation: tuple[Tensor, Tensor], place: tuple[Tensor, int]) -> Tensor:
+            with best_attention(device):
+                return step(*inputs, *rotation, *place)
+
+        def whole() -> Any:
+            return self._to_pictures(lambda: run(ring.rotation(number), ring.place(number)))
+
+        return Method(partial(run, ring.rotation(number), ring.place(number)), whole)
+
+    # -- shared --
+
+    @torch.no_grad()
+    def _to_pictures(self, run: Callable[[], Tensor]) -> Any:
+        engine = self.workload.engine
+        self.noise.copy_(torch.from_numpy(gaussian(SEED, self.workload.number, engine.latent_shape))[None])
+        return self.decode(run()).cpu().numpy()
+
+    def _input(self, values: Any) -> Tensor:
+        case = self.workload.case
+        return torch.from_numpy(values)[None].to(case.device, case.dtype)

@@ -1,0 +1,257 @@
+"""One stream in the middle of a long video, made at once: random weights at real scale, and a full window."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aapt_video.codec import Codec, CodecConfig, state_bytes, to_uint8
+from aapt_video.codec import named_config as named_codec
+from aapt_video.inspection import USUAL
+from aapt_video.model import Transformer, TransformerConfig, named_config
+from aapt_video.model.conditions import Camera, Plain, Pose
+from aapt_video.model.size import size
+from aapt_video.stream import Generator, Limits
+from aapt_video.stream.generator import preferred_dtype
+from aapt_video.stream.state import StreamState
+
+SEED = 7
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured; two figures can be compared where these are equal."""
+
+    model: str
+    """A named configuration."""
+    config: TransformerConfig
+    """That configuration, with the window asked for."""
+    decoder: str
+    """A named codec configuration."""
+    codec: CodecConfig
+    height: int
+    """Of the pictures, pixels."""
+    width: int
+    """Of the pictures, pixels."""
+    dtype: torch.dtype
+    device: torch.device
+
+    @staticmethod
+    def of(
+        model: str,
+        picture: str | None = None,
+        window: int | None = None,
+        decoder: str | None = None,
+        dtype: str | None = None,
+        device: str | None = None,
+    ) -> Case:
+        """The case that words describe; None is the model's usual value.
+
+        Args:
+            picture: "WIDTHxHEIGHT" in pixels.
+            device: "cpu" or "cuda"; a GPU where there is one.
+
+        Raises:
+            ValueError: a name is unknown, or a size does not fit.
+        """
+        config = named_config(model)
+        usual_height, usual_width, usual_decoder = USUAL[model]
+        height, width = (usual_height, usual_width) if picture is None else _picture(picture)
+        decoder = decoder or usual_decoder
+        codec = named_codec(decoder)
+        if codec.channels != config.channels:
+            raise ValueError(
+                f"decoder is {decoder!r}, which takes latents of {codec.channels} channels; {model} makes "
+                f"{config.channels}: choose another, e.g. {usual_decoder}"
+            )
+        if height % (2 * codec.space) or width % (2 * codec.space):
+            raise ValueError(f"size is {width}x{height}; both must be multiples of {2 * codec.space} pixels")
+        window = config.window if window is None else window
+        # One frame beyond the window is measured; up to the cap ours and the alternatives compute the same.
+        config = replace(config, window=window, pinned_cap=max(config.pinned_cap, window + 1))
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        number: torch.dtype = getattr(torch, dtype) if dtype else preferred_dtype(where)
+        return Case(model, config, decoder, codec, height, width, number, where)
+
+    @property
+    def workload(self) -> dict[str, str | int | bool]:
+        """For `Record.workload`."""
+        return {
+            "model": self.model,
+            "size": f"{self.width}x{self.height}",
+            "window": self.config.window,
+            "window full": True,
+            "decoder": self.decoder,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": self.device.type,
+        }
+
+    @property
+    def latent(self) -> tuple[int, int]:
+        """Height and width of a latent frame, in latent pixels."""
+        return self.height // self.codec.space, self.width // self.codec.space
+
+    def check_memory(self) -> None:
+        """Raises ValueError where the weights, the pages and one rival's ring do not fit into what is free."""
+        cost = size(self.config, *self.latent, self.dtype, self.device.type)
+        weights = cost.weight_bytes * (2 if self.device.type == "cpu" else 1)  # a CPU's packed copy
+        pages = cost.stream_bytes(0, state_bytes(self.codec, self.height, self.width, self.dtype))
+        needed, free = weights + 2 * pages, _free_bytes(self.device)
+        if needed > free:
+            raise ValueError(
+                f"model {self.model} at {self.width}x{self.height} with window {self.config.window} needs about "
+                f"{needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on {self.device}; take a smaller model "
+                "(--model world), size or window"
+            )
+
+
+class Workload:
+    """A generator of random weights, and a state of it whose next frame sees a full window.
+
+    Args:
+        case: is checked against the memory that is free.
+    """
+
+    @torch.no_grad()
+    def __init__(self, case: Case) -> None:
+        case.check_memory()
+        self.case = case
+        self.generator = random_generator(case)
+        self.engine = self.generator.engine(case.height, case.width)
+        self.picture = random_picture(case)
+        self.embedding = random_prompt(case)
+        self.condition = np.random.default_rng(SEED).standard_normal(
+            (case.config.condition_channels, *case.latent), dtype=np.float32
+        )
+        self.number = case.config.window + 2
+        """The position that is measured: the first with a full window and the pinned position outside of it."""
+
+    def first_frame(self) -> NDArray[np.uint8]:
+        """What a user waits for: a new stream, and its first pictures."""
+        with self.generator.open(self.embedding, self.picture, SEED) as stream:
+            return stream.step()
+
+    @torch.no_grad()
+    def full_state(self) -> StreamState:
+        """A state at position `number` - 1; keys and values are random at unit scale, as after their norm."""
+        engine, config, pool = self.engine, self.case.config, self.engine.pool
+        state = engine.start(_unit(self.picture), SEED)
+        pages = pool.allocate(config.window + 1)
+        source = torch.Generator(self.case.device).manual_seed(SEED)
+        shape = (2, pool.rows, pool.heads, pool.head_dim)
+        for layer in range(pool.layers):
+            for page in pages:
+                k, v = torch.randn(shape, generator=source, dtype=pool.dtype, device=pool.device)
+                pool.write(layer, page, k, v)
+        prompt = None if self.embedding is None else engine.write_prompt(None, self.embedding)
+        return replace(state, frame=self.number - 1, first=pages[0], window=tuple(pages[1:]), prompt=prompt)
+
+
+def random_transformer(config: TransformerConfig, dtype: torch.dtype, device: torch.device) -> Transformer:
+    """Made on the device. Activations stay at unit scale; no part is silent, unlike at the start of training."""
+    with torch.device("meta"):
+        model = Transformer(config)
+    model = model.to(dtype).to_empty(device=device).eval().requires_grad_(False)
+    source = torch.Generator(device).manual_seed(SEED)
+    for name, parameter in model.named_parameters():
+        if name.endswith("table"):
+            parameter.normal_(0, 0.3, generator=source)
+        elif parameter.ndim > 1:
+            parameter.normal_(0, parameter[0].numel() ** -0.5, generator=source)
+        elif "norm" in name and not name.endswith("bias"):
+            parameter.fill_(1)
+        else:
+            parameter.normal_(0, 0.02, generator=source)
+    return model
+
+
+def random_generator(case: Case) -> Generator:
+    """Room for one stream, and for two pages more."""
+    torch.manual_seed(SEED)
+    with torch.device(case.device):
+        codec = Codec(case.codec)
+    conditions = {condition.channels: condition for condition in (Pose(), Camera(), Plain())}
+    return Generator(
+        random_transformer(case.config, case.dtype, case.device),
+        codec,
+        conditions[case.config.condition_channels],
+        height=case.height,
+        width=case.width,
+        limits=Limits(streams=1, history=2),
+        name=case.model,
+    )
+
+
+def random_picture(case: Case) -> NDArray[np.uint8]:
+    """[H, W, 3]"""
+    return np.random.default_rng(SEED).integers(0, 256, (case.height, case.width, 3), dtype=np.uint8)
+
+
+def random_prompt(case: Case) -> Tensor | None:
+    """The longest prompt, [S, text width], or None where the model knows no text."""
+    config = case.config
+    if config.text == "none":
+        return None
+    source = torch.Generator().manual_seed(SEED)
+    return torch.randn(config.text_tokens, config.text_width, generator=source)
+
+
+def decoder_call(workload: Workload) -> Callable[[Tensor], Tensor]:
+    """Latent [1, C, H, W] -> pictures uint8 [1, 4, H, W, 3] on the device; on a GPU captured in a graph."""
+    case, codec = workload.case, workload.generator.codec
+    state = codec.open_decoder(1, case.height, case.width)
+    state.started = True
+    latent = torch.zeros(1, case.config.channels, *case.latent, dtype=case.dtype, device=case.device)
+    run = captured(lambda: to_uint8(codec.decode_step(latent, state)), case.device)
+
+    def decode(new: Tensor) -> Tensor:
+        latent.copy_(new)
+        return run()
+
+    return decode
+
+
+@torch.no_grad()
+def captured(call: Callable[[], Tensor], device: torch.device) -> Callable[[], Tensor]:
+    """The call as a CUDA graph over the tensors that it reads now; without a GPU the call itself."""
+    if device.type != "cuda":
+        return call
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(2):
+            call()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = call()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return out
+
+    return replay
+
+
+def _unit(picture: NDArray[np.uint8]) -> Tensor:
+    """uint8 [H, W, 3] -> [3, H, W] in [-1, 1]."""
+    return torch.from_numpy(picture).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def _picture(words: str) -> tuple[int, int]:
+    sides = words.lower().split("x")
+    if len(sides) != 2 or not all(side.isdigit() for side in sides):
+        raise ValueError(f"size is {words!r}; it must be WIDTHxHEIGHT in pixels, e.g. 736x416")
+    return int(sides[1]), int(sides[0])
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

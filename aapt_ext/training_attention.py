@@ -147,8 +147,10 @@ class _TrainingAttention(torch.autograd.Function):
                 for i, tensor in enumerate(saved)
             ]
             q, k, v, q_pinned, text_k, text_v = inputs
-            out = _frame_by_frame(q, k, v, q_pinned, text_k, text_v, ctx.lengths, ctx.window, ctx.scale, gradient.dtype)
-        found = torch.autograd.grad(out, [inputs[i] for i in wanted], gradient, allow_unused=True)
+            # A CPU is no slower in float32, and torch's bfloat16 gradients there are less exact than a composition's.
+            dtype = gradient.dtype if gradient.is_cuda else q.dtype
+            out = _frame_by_frame(q, k, v, q_pinned, text_k, text_v, ctx.lengths, ctx.window, ctx.scale, dtype)
+        found = torch.autograd.grad(out, [inputs[i] for i in wanted], gradient.to(dtype), allow_unused=True)
         gradients: list[Tensor | None] = [None] * len(ctx.needs_input_grad)
         for i, value in zip(wanted, found, strict=True):
             gradients[i] = None if value is None else value.to(gradient.dtype)

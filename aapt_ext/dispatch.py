@@ -6,6 +6,7 @@ where the module has one for the device, and by the torch composition of `refere
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import Any
 
@@ -88,8 +89,14 @@ def check(device: int = 0) -> None:
         )
 
 
-def cuda_stream(tensor: Any) -> int | None:
-    """The current stream for the module, where the array's library does not tell it by itself (torch before 2.10)."""
-    if isinstance(tensor, torch.Tensor) and tensor.is_cuda:
-        return int(torch.cuda.current_stream(tensor.device).cuda_stream)
+def cuda_stream(array: Any) -> int | None:
+    """The caller's current stream for the module, where the array's library does not tell it by itself.
+
+    That is torch before 2.10, and CuPy. None: the legacy default stream.
+    """
+    if isinstance(array, torch.Tensor):
+        return int(torch.cuda.current_stream(array.device).cuda_stream) if array.is_cuda else None
+    cupy = sys.modules.get("cupy")
+    if cupy is not None and isinstance(array, cupy.ndarray):
+        return int(cupy.cuda.get_current_stream().ptr)
     return None

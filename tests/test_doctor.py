@@ -1,5 +1,6 @@
 """What `aapt-video doctor` tells."""
 
+import pytest
 import torch
 
 import aapt_ext
@@ -36,3 +37,10 @@ def test_a_gpu_that_torch_cannot_use_is_told(monkeypatch):
     finding = doctor.examine()
     assert ("GPU 0", "NVIDIA H100, sm_90, 132 multiprocessors, 80 GiB") in finding.facts
     assert any("CUDA build of torch" in remedy for remedy in finding.remedies)
+
+
+@pytest.mark.parametrize(
+    ("major", "says"), [(7, "none"), (8, "sm_80 kernels, compiled"), (9, "sm_90a"), (10, "PTX"), (12, "PTX")]
+)
+def test_every_gpu_is_told_its_path(major, says):
+    assert says in doctor.cuda_path(major)

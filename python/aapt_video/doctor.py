@@ -70,10 +70,26 @@ def _examine_cuda(finding: Finding) -> None:
                 f"{device['memory'] / 2**30:.0f} GiB",
             )
         )
+        finding.facts.append((f"GPU {index} path", cuda_path(major)))
+        if major < 8:
+            finding.remedies.append(
+                f"GPU {index} is older than sm_80, which our kernels need: call aapt_ext.backend('reference') there."
+            )
     if not report["devices"]:
         finding.facts.append(("GPU", f"none ({report['error']})"))
     elif not torch.cuda.is_available():
         finding.remedies.append("There is a GPU, but this torch cannot use it: install a CUDA build of torch.")
+
+
+def cuda_path(major: int) -> str:
+    """Which kernels a GPU of compute capability `major`.x runs."""
+    if major < 8:
+        return "none: our kernels need sm_80 or newer"
+    if major == 8:
+        return "sm_80 kernels, compiled"
+    if major == 9:
+        return "sm_80 kernels, compiled; attention in bfloat16 with head size 64 or 128: sm_90a"
+    return "sm_80 kernels, from PTX at the first call"
 
 
 def _cuda_version(number: int) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from operators.rule import check
+from operators.test_cache_write import Frame
+from operators.test_paged_attention import Case
 
 from aapt_ext import reference
-from tests.operators.rule import check
-from tests.operators.test_cache_write import Frame
-from tests.operators.test_paged_attention import Case
 
 from . import test_attention_sm80, test_products, test_rows
 from .conftest import Kernels

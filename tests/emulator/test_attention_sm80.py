@@ -5,10 +5,10 @@ Pages that nobody lists and rows past the last valid one are NaN; table entries 
 
 import pytest
 import torch
+from operators.rule import assert_within_rule, summed_in_own_dtype
+from operators.test_paged_attention import SHAPES, Case
 
 from aapt_ext import reference
-from tests.operators.rule import assert_within_rule, summed_in_own_dtype
-from tests.operators.test_paged_attention import SHAPES, Case
 
 from .conftest import Kernels
 from .operators import Emulated

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from operators.rule import check
+from operators.test_denoise import random_arguments
 
 from aapt_ext import reference
-from tests.operators.rule import check
-from tests.operators.test_denoise import random_arguments
 
 from .conftest import Kernels
 from .operators import Emulated

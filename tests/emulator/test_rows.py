@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from operators.rule import assert_within_rule, cast, check, summed_in_own_dtype
+from operators.test_cache_write import Frame
 
 from aapt_ext import reference
-from tests.operators.rule import assert_within_rule, cast, check, summed_in_own_dtype
-from tests.operators.test_cache_write import Frame
 
 from .conftest import Kernels
 from .operators import NAN, Emulated

@@ -14,7 +14,7 @@ from tools import cuda_tools
 pytestmark = pytest.mark.sanitizer
 
 TESTS = Path(__file__).parents[1]
-OURS = "kernel_substring=attend"
+OURS = "kernel_substring=aapt"
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ OURS = "kernel_substring=attend"
     [
         ["--tool", "memcheck"],
         ["--tool", "synccheck"],
-        ["--tool", "initcheck", "--kernel-name", OURS, "--kernel-name", "kernel_substring=merge_partials"],
+        ["--tool", "initcheck", "--kernel-name", OURS],
         ["--tool", "racecheck", "--kernel-name", OURS],
     ],
     ids=lambda options: options[1],

@@ -58,6 +58,7 @@ COMMANDS = (
     Command("train adapt", "aapt_video.train.command", "Adapt", "run", "make the model causal"),
     Command("train distill", "aapt_video.train.command", "Distill", "run", "train it to need one step"),
     Command("bench step", "aapt_video.bench.step", "BenchStep", "run", "time one latent frame beside other programs"),
+    Command("play", "aapt_video.serve.play", "Play", "play", "serve a world to walk through in the browser"),
 )
 
 

@@ -47,14 +47,20 @@ def _to_record(result: Any, clocks: dict[str, Any], shared: dict[str, Any]) -> r
     words = {key: value for key, value in extra.items() if key not in numbers}
     parameters = dict(result.params or {})
     method = str(parameters.pop("method", "ours"))
+    case = result.name.replace(method, "").replace("-]", "]")
     return record.Record(
         benchmark=Path(result.fullname.split("::")[0]).stem.removeprefix("bench_"),
-        workload={"case": result.name.replace(method, "").replace("-]", "]"), **parameters, **words},
+        workload={"case": case, **{key: _plain(value) for key, value in {**parameters, **words}.items()}},
         method=method,
         metrics={"median_seconds": result.stats.median, "rounds": float(result.stats.rounds), **numbers},
         clocks=clocks,
         **shared,
     )
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold as it is, and everything else in words."""
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
 _CLOCKS: pytest.StashKey[dict[str, str]] = pytest.StashKey()

@@ -16,7 +16,7 @@ import torch
 
 from aapt_video.codec import CodecConfig, NetConfig
 from aapt_video.model import TransformerConfig
-from aapt_video.stream import Generator
+from aapt_video.stream import Generator, save_generator
 from aapt_video.stream.noise import gaussian
 from aapt_video.video import contact_sheet, write_mp4
 from aapt_video.worlds.dataset import VideoDataset
@@ -91,13 +91,15 @@ def quick(arguments: Quick) -> dict[str, Any]:
     places = Places(data, held_out)
     for name, kind, config in _stages(arguments):
         stage = kind(config, places, processes, arguments.quiet)
-        measured[name] = Trainer(stage, out / name, processes, arguments.quiet).fit()
+        trainer = Trainer(stage, out / name, processes, arguments.quiet)
+        measured[name] = trainer.fit()
         places = replace(places, codec=out / "codec", init=None if name == "codec" else out / name)
-        clock.lap(name)
+        clock.lap(name, at_least=trainer.seconds)  # of a run that was continued, its updates count
     student: Predictor = stage.predictor
     width, height = _SIZE
     test = VideoDataset(held_out)
     generator = to_generator(student, out / "codec", height, width, gallery_of(test, 4), f"quick {world}")
+    save_generator(generator, out / "model")
     difference = _make_clip(generator, student, test, out)
     clock.lap("clip")
     report = {
@@ -204,6 +206,6 @@ class _Clock:
         self.laps: dict[str, float] = {}
         self._since = time.perf_counter()
 
-    def lap(self, name: str) -> None:
+    def lap(self, name: str, at_least: float = 0.0) -> None:
         now = time.perf_counter()
-        self.laps[name], self._since = round(now - self._since, 1), now
+        self.laps[name], self._since = round(max(now - self._since, at_least), 1), now

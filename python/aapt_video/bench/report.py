@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import step_report
 from .goals import PUBLISHED, Goal
+from .ratios import with_ratios
 from .record import Record, read
 from .targets import GOALS
 
@@ -25,13 +27,14 @@ class Report:
 
 def run(arguments: Report) -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    records = read(arguments.results)
-    arguments.out.write_text(make(records, GOALS))
+    records = with_ratios(read(arguments.results))
+    pictures = step_report.draw(_latest(filter(step_report.is_step, records)), arguments.out.parent)
+    arguments.out.write_text(make(records, GOALS, [(caption, path.name) for caption, path in pictures]))
     print(f"{len(records)} records -> {arguments.out}")
 
 
-def make(records: Sequence[Record], goals: Sequence[Goal]) -> str:
-    """The page as Markdown."""
+def make(records: Sequence[Record], goals: Sequence[Goal], pictures: Sequence[tuple[str, str]] = ()) -> str:
+    """The page as Markdown; `pictures` are captions and file names beside it."""
     parts = [
         "# Benchmarks",
         "Made by `aapt-video bench report` from the records in `bench/results/`; every figure there carries its "
@@ -41,6 +44,7 @@ def make(records: Sequence[Record], goals: Sequence[Goal]) -> str:
         _table(("goal", "bound", "measured", "where", ""), [_goal_row(goal, records) for goal in goals]),
         "## Measurements",
         *_measurements(records),
+        *(f"![{caption}]({name})" for caption, name in pictures),
         "## Published figures of others",
         "As they state them, on their machines; nothing here was measured by us.",
         _table(
@@ -66,13 +70,24 @@ def _measurements(records: Sequence[Record]) -> Iterable[str]:
         yield f"Nothing is recorded yet: {NOT_MEASURED}."
     for name in sorted({record.benchmark for record in records}):
         yield f"### {name}"
-        latest: dict[str, Record] = {}
-        for record in sorted((r for r in records if r.benchmark == name), key=lambda r: r.time):
-            latest[f"{record.method} {record.workload} {_place(record)}"] = record
-        rows = [(_case(r), r.method, _place(r), _milliseconds(r), _others(r)) for r in latest.values()]
-        yield _table(("case", "method", "where", "median, ms", "also"), rows)
-        commands = sorted({record.command for record in latest.values()})
+        latest = _latest(record for record in records if record.benchmark == name)
+        steps = [record for record in latest if step_report.is_step(record)]
+        rest = [record for record in latest if not step_report.is_step(record)]
+        if steps:
+            yield _table(step_report.HEAD, step_report.rows(steps))
+        if rest:
+            rows = [(_case(r), r.method, _place(r), _milliseconds(r), _others(r)) for r in rest]
+            yield _table(("case", "method", "where", "median, ms", "also"), rows)
+        commands = sorted({record.command for record in latest})
         yield "\n".join(f"    {command}" for command in commands)
+
+
+def _latest(records: Iterable[Record]) -> list[Record]:
+    """The newest of those with one method, workload and machine."""
+    latest: dict[str, Record] = {}
+    for record in sorted(records, key=lambda r: r.time):
+        latest[f"{record.method} {record.workload} {_place(record)}"] = record
+    return list(latest.values())
 
 
 def _case(record: Record) -> str:

@@ -158,6 +158,15 @@ def test_a_run_of_another_configuration_is_not_continued(tmp_path):
         trainer(tmp_path, ToyConfig(replace(RUN, steps=1, seed=1)))
 
 
+def test_a_checkpoint_of_another_net_is_not_continued(tmp_path):
+    config = ToyConfig(replace(RUN, steps=1))
+    trainer(tmp_path, config).fit()
+    stage = ToyStage(config)
+    stage.net.extra = torch.nn.Linear(2, 2)
+    with pytest.raises(ValueError, match=r"other weights, e\.g\. extra\.bias"):
+        Trainer(stage, tmp_path, Processes.start("cpu"), quiet=True)
+
+
 def test_a_batch_that_cannot_be_split_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"batch=8 must be a multiple of 1 processes x accumulate=3"):
         trainer(tmp_path, ToyConfig(replace(RUN, accumulate=3)))

@@ -234,6 +234,11 @@ class Trainer:
         tensors = checkpoint.tensors
         for name, values in unflatten(tensors["weights"]).items():
             own = self.stage.modules[name].state_dict()
+            if own.keys() != values.keys():
+                raise ValueError(
+                    f"out={str(self.out)!r} holds a checkpoint of a {name} with other weights, e.g. "
+                    f"{sorted(own.keys() ^ values.keys())[0]}: the program has changed since, choose another folder"
+                )
             for key, value in values.items():
                 fill(own[key], value)
         for name, values in unflatten(tensors["ema"]).items():

@@ -142,7 +142,7 @@ def _stages(arguments: Quick) -> list[tuple[str, Any, Any]]:
         (
             "distill",
             DistillStage,
-            DistillConfig(run_of(200, 16), grid=6, clips=clips, optimiser=OptimiserConfig(lr=1e-4)),
+            DistillConfig(run_of(400, 16), grid=6, clips=clips, optimiser=OptimiserConfig(lr=1e-4)),
         ),
     ]
 

@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from aapt_ext import CapacityError
 from aapt_video.model.conditions import Camera, Pose
 from aapt_video.stream import Frames, Generator, Stream, step_together
 from aapt_video.stream.generator import PROMPTS_PER_STREAM
@@ -154,8 +155,14 @@ class Live:
             CapacityError: there are as many as there may be.
             ValueError: an argument does not fit the model.
         """
+        self._check_places()
         stream = self.generator.open(history=self.settings.history, **arguments)
         return self.add(LiveStream(key, stream, watcher, self.settings.speeds))
+
+    def _check_places(self) -> None:
+        """Before any work is done, so that a crowd at the door costs nothing."""
+        if len(self.streams) >= self.settings.streams:
+            raise CapacityError(f"{len(self.streams)} of {self.settings.streams} streams are open; close one")
 
     def add(self, live: LiveStream) -> LiveStream:
         """A stream that is open already takes part in the ticks from now on."""
@@ -165,6 +172,7 @@ class Live:
 
     def fork(self, live: LiveStream, key: str, watcher: Watcher) -> LiveStream:
         """A second stream with the first one's past."""
+        self._check_places()
         branch = LiveStream(key, live.stream.fork(), watcher, self.settings.speeds)
         branch.rig.pitch, branch.paused = live.rig.pitch, live.paused
         branch.control, branch.prompt_changes = live.control, list(live.prompt_changes)
@@ -235,14 +243,21 @@ class Live:
                 self._calls.get_nowait()[1].set_exception(ConnectionError("the server ends"))
 
     def _answer_calls(self, due: float) -> None:
-        """Runs what was asked for; waits for the first of it until `due`."""
-        wait = max(0.0, due - time.monotonic())
-        while not self._ending:
+        """Runs what was asked for; waits until `due` where it is nothing.
+
+        Who keeps asking cannot keep the others from being stepped: half a period after `due` the rest has to wait.
+        """
+        latest = max(due, time.monotonic() + self.period / 2)
+        waited = False
+        while not self._ending and time.monotonic() < latest:
             try:
-                function, future = self._calls.get(timeout=wait) if wait else self._calls.get_nowait()
+                wait = due - time.monotonic()
+                function, future = (
+                    self._calls.get(timeout=wait) if wait > 0 and not waited else self._calls.get_nowait()
+                )
             except queue.Empty:
                 return
-            wait = 0.0
+            waited = True
             if not future.set_running_or_notify_cancel():
                 continue
             try:

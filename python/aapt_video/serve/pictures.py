@@ -51,8 +51,8 @@ def read_upload(data: bytes, height: int, width: int) -> Image.Image:
             return Image.fromarray(fit_image(image, height, width).numpy())
     except TooLarge:
         raise
-    except Image.DecompressionBombError:
-        raise ValueError("the picture is too large; make it smaller") from None
+    except Image.DecompressionBombError:  # Pillow's own limit, farther out than ours
+        raise TooLarge(f"the picture is huge; at most {PIXEL_LIMIT // 10**6} megapixels are read") from None
     except Exception:  # a decoder raises whatever it likes over broken data
         raise ValueError("the picture cannot be read; it must be a whole JPEG, PNG or WebP") from None
 

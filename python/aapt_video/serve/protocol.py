@@ -92,18 +92,18 @@ def formats(value: Any) -> tuple[str, ...]:
 def array(*depths: int) -> Check:
     """Nested lists of finite numbers; `depths` are the depths that are allowed."""
 
-    def depth(value: Any) -> int:
+    def shape(value: Any) -> tuple[int, ...]:
         if isinstance(value, list):
-            inner = {depth(one) for one in value}
-            if len(inner) != 1 or not 0 < len(value) <= 256:
+            inner = {shape(one) for one in value}
+            if len(inner) != 1 or len(value) > 256:
                 raise _fail(value, "a regular array")
-            return inner.pop() + 1
+            return (len(value), *inner.pop())
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise _fail(value, "a finite number")
-        return 0
+        return ()
 
     def check(value: Any) -> list[Any]:
-        if depth(value) not in depths:
+        if len(shape(value)) not in depths:
             raise _fail(value, f"an array of {' or '.join(map(str, depths))} dimensions")
         return value  # type: ignore[no-any-return]
 

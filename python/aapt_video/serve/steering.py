@@ -60,7 +60,7 @@ class Rig:
     def step(self, wish: Wish) -> NDArray[np.float64]:
         """[4, 4, 4]: the next four frames' transforms to the frame before each."""
         speeds = self.speeds
-        asked = np.array([wish.right, wish.up, wish.forward])
+        asked = np.array([wish.right, wish.up, wish.forward], np.float64)
         asked *= speeds.move / max(1.0, float(np.linalg.norm(asked)))
         turns = np.array([wish.turn * speeds.turn, wish.tilt * speeds.tilt])
         motions = []

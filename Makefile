@@ -4,6 +4,7 @@
 #   make demo    install and run the main job
 #   make test    install and test (tests marked gpu run where there is one)
 #   make lint    ruff, mypy, clang-format
+#   make play    serve the shipped world to the browser (WORLD=name or folder for another)
 #   make bench   every benchmark, ours beside the alternatives; RECORD=name keeps it in bench/results/name.json
 #   make report  docs/benchmarks.md from the records
 #   make gpu-check [PART=build|tests|sanitizers|bench]
@@ -17,7 +18,7 @@ PART   ?= all
 # Every C++ and CUDA source, for clang-format.
 CXX_SOURCES = find csrc tests \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print
 
-.PHONY: install build demo test lint format bench report gpu-check clean
+.PHONY: install build demo play test lint format bench report gpu-check clean
 
 install: $(STAMP)
 
@@ -30,6 +31,9 @@ build: $(STAMP)
 
 demo: build
 	$(BIN)/python examples/attention.py
+
+play: build
+	$(BIN)/aapt-video play $(WORLD)
 
 test: build
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests $(PYTEST_ARGS)

@@ -13,6 +13,7 @@ from aiohttp import web
 from models import picture, tiny_generator
 from PIL import Image
 
+from aapt_video.model.conditions import Pose
 from aapt_video.serve.keep import Keep
 from aapt_video.serve.live import Live, LiveStream, Settings
 from aapt_video.serve.play import address, warm_up
@@ -30,6 +31,13 @@ def tiny_world(settings: Settings = FAST, **changes: Any) -> Generator:
     generator.gallery = tuple(Start(Image.fromarray(picture(i)), words) for i in range(2))
     generator.limits = Limits(settings.streams, settings.streams * settings.history)
     return generator
+
+
+def posed_world(settings: Settings = FAST) -> Generator:
+    """Steered by six joints, which take as many channels as a camera."""
+    world = tiny_world(settings)
+    world.condition = Pose(joints=6)
+    return world
 
 
 @dataclass

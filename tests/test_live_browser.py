@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from live_server import FAST, serving, tiny_world
+from live_server import FAST, posed_world, serving, tiny_world
 from PIL import Image
 
 playwright = pytest.importorskip("playwright.async_api", reason="needs Playwright: pip install playwright")
@@ -92,7 +92,6 @@ def test_a_visitor_plays_rewinds_branches_records_and_nothing_complains() -> Non
             await page.keyboard.press("Space")
             await until(page, "document.getElementById('pause').textContent === 'Play'")
             await page.evaluate("goBack(3)")
-            await page.keyboard.press("Space")
             await until(page, "document.getElementById('pause').textContent === 'Pause'")
 
             await page.keyboard.press("KeyB")
@@ -140,6 +139,24 @@ def test_the_page_fits_the_screen(width: int, height: int) -> None:
             assert await page.is_visible("#pause")
             assert await page.is_visible("#pad") == (width < 860)
             assert complaints == []
+
+    asyncio.run(asyncio.wait_for(test(), 240))
+
+
+def test_a_joint_that_is_dragged_moves_the_pose() -> None:
+    async def test() -> None:
+        async with browsing(generator=posed_world()) as (page, complaints):
+            before = await page.evaluate("screens.get(0).pose[0]")
+            box = await page.locator(".screen").bounding_box()
+            x, y = box["x"] + before[0] * box["width"], box["y"] + before[1] * box["height"]
+            await page.mouse.move(x, y)
+            await page.mouse.down()
+            await page.mouse.move(x + 60, y + 40, steps=4)
+            await page.mouse.up()
+            after = await page.evaluate("screens.get(0).pose[0]")
+            assert (after[0] - before[0]) * box["width"] == pytest.approx(60, abs=3)
+            await until(page, "document.getElementById('latency').textContent.endsWith('ms')")
+            assert not await page.is_visible("#pad") and complaints == []
 
     asyncio.run(asyncio.wait_for(test(), 240))
 

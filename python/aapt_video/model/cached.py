@@ -22,7 +22,7 @@ from aapt_ext import _C, PagePool, Segment, reference
 from .block import Modulation, modulation, run_block
 from .config import TransformerConfig
 from .kernels import BlockWeights, Buffer, Kernels, Projection
-from .rotary import pinned_time, rotation_dtype, space_angles, time_angles
+from .rotary import pinned_time, rotation_dtype, space_angles, time_table
 from .transformer import Transformer
 
 
@@ -199,9 +199,8 @@ class Forward:
             host["text_last"][b] = max(1, plan.text_tokens)
         numbers = [plan.number for plan in plans]
         seeming = [pinned_time(config, number) for number in numbers]
-        host["time"][:], host["pinned_time"][:] = (
-            time_angles(config, numbers + seeming).numpy().reshape(2, *host["time"].shape)
-        )
+        table = time_table(config, numbers + seeming)
+        host["time"][:], host["pinned_time"][:] = table.reshape(2, *host["time"].shape)
         self._tables.upload()
 
     @torch.no_grad()
@@ -228,6 +227,8 @@ class Forward:
         for block, vectors, (attend, attend_text) in zip(weights.blocks, self._modulations, self._layers, strict=True):
             x, y, gate = run_block(block, x, y, gate, vectors, kernels, attend, attend_text)
         x, _ = kernels.modulate(x, y, gate)
+        if out is None and kernels.in_place:
+            out = torch.empty_like(noise)
         latent: Tensor = aapt_ext.denoise(
             x.tokens, self._scale, self._shift, weights.head.weight, weights.head.bias, noise, weights.timestep,
             eps=self.config.eps, out=out,

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .config import PATCH, TransformerConfig
@@ -29,8 +31,17 @@ def time_angles(config: TransformerConfig, times: Sequence[float] | Tensor) -> T
     Returns:
         [n, pairs, 2], float64, on the CPU.
     """
-    frequencies = _frequencies(config.rope_theta, config.rope_pairs[0])
-    return _cos_sin(torch.as_tensor(times, dtype=torch.float64)[:, None] * config.rope_interval * frequencies)
+    return torch.from_numpy(time_table(config, times))
+
+
+def time_table(config: TransformerConfig, times: Sequence[float] | Tensor) -> NDArray[np.float64]:
+    """`time_angles` without torch, whose operators cost more than their arithmetic on a step's few numbers."""
+    frequencies = _time_frequencies(config.rope_theta, config.rope_pairs[0])
+    angles = np.multiply.outer(np.array(times, dtype=np.float64) * config.rope_interval, frequencies)
+    table = np.empty((*angles.shape, 2))
+    np.cos(angles, out=table[..., 0])
+    np.sin(angles, out=table[..., 1])
+    return table
 
 
 def space_angles(config: TransformerConfig, height: int, width: int) -> Tensor:
@@ -66,6 +77,11 @@ def pinned_time(config: TransformerConfig, frame: int, first: int = 1) -> int:
 @lru_cache
 def _frequencies(theta: float, pairs: int) -> Tensor:
     return theta ** (-torch.arange(pairs, dtype=torch.float64) / max(pairs, 1))
+
+
+@lru_cache
+def _time_frequencies(theta: float, pairs: int) -> NDArray[np.float64]:
+    return _frequencies(theta, pairs).numpy()
 
 
 def _cos_sin(angles: Tensor) -> Tensor:

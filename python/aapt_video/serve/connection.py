@@ -14,14 +14,14 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from PIL import Image
 
 from aapt_ext import CapacityError
-from aapt_video.model.conditions import Camera, Pose
-from aapt_video.stream import Frames
 
 from . import protocol
-from .live import Live, LiveStream, resting_pose
+from .live import Live, LiveStream
+from .outlet import Outlet
 from .pictures import Encoder, Recording, read_upload
-from .protocol import FORMATS, IN_FLIGHT, VERSION, Kind, Packet, ProtocolError
+from .protocol import FORMATS, VERSION, Kind, Packet, ProtocolError
 from .safety import Bucket
+from .world import describe
 
 T = TypeVar("T")
 log = logging.getLogger("aapt_video.serve")
@@ -31,62 +31,6 @@ MESSAGES_PER_SECOND, MESSAGES_AT_ONCE = 120.0, 400.0
 WORK = (protocol.Open, protocol.Fork, protocol.Rewind, protocol.Prompt, protocol.Record)  # cost more than their reading
 WORK_PER_SECOND, WORK_AT_ONCE = 4.0, 16.0
 PART = 256 * 1024  # bytes of a recording in one binary frame
-
-
-class Outlet:
-    """A stream on its way to the client: the newest pictures that were not sent. Older ones are dropped."""
-
-    def __init__(self, connection: Connection, number: int) -> None:
-        self.connection, self.number = connection, number
-        self.newest: Frames | None = None
-        self.rewindable = 0
-        self.sent = self.seen = self.dropped = 0
-        """Steps."""
-        self.waiting: list[int] = []
-        """Latent frames that were sent and not seen yet."""
-        self.recording: Recording | None = None
-        self.recording_full = False
-        self.ended: str | None = None
-        self.live: LiveStream | None = None
-        self.encoder = Encoder(connection.format, connection.live.generator.fps)
-
-    # -- in the loop's thread --
-
-    def on_frames(self, frames: Frames, rewindable: int) -> None:
-        recording = self.recording
-        if recording is not None and not recording.add(frames):
-            self.recording_full = True
-        self.connection.post(lambda: self._offer(frames, rewindable))
-
-    def on_end(self, reason: str) -> None:
-        self.connection.post(lambda: self._end(reason))
-
-    # -- in the event loop --
-
-    def _offer(self, frames: Frames, rewindable: int) -> None:
-        self.dropped += self.newest is not None
-        self.newest, self.rewindable = frames, rewindable
-        self.connection.wake.set()
-
-    def _end(self, reason: str) -> None:
-        self.ended = reason
-        self.connection.wake.set()
-
-    def arrived(self, frame: int) -> None:
-        """The client has this latent frame, and with it all that were sent before."""
-        if frame in self.waiting:
-            del self.waiting[: self.waiting.index(frame) + 1]
-            self.connection.wake.set()
-
-    def jump(self) -> None:
-        """The stream went elsewhere in time: what was on its way does not count."""
-        self.newest = None
-        self.waiting.clear()
-        self.encoder.restart()
-
-    @property
-    def ready(self) -> bool:
-        return self.newest is not None and len(self.waiting) < IN_FLIGHT
 
 
 class Connection:
@@ -410,24 +354,3 @@ class Connection:
             kind = Kind.RECORDING_END if begin + PART >= len(data) else Kind.RECORDING
             part = data[begin : begin + PART]
             await self._send(Packet(kind, outlet.number, 0, -1, 0, generator.height, generator.width, part))
-
-
-def describe(live: Live) -> dict[str, Any]:
-    """What a client needs to know of the world."""
-    generator, condition = live.generator, live.generator.condition
-    world: dict[str, Any] = {
-        "name": generator.name,
-        "height": generator.height,
-        "width": generator.width,
-        "fps": generator.fps,
-        "text": generator.config.text != "none" and generator.encoder is not None,
-        "control": condition.name,
-        "window": generator.config.window,
-        "history": live.settings.history,
-        "gallery": [start.prompt for start in generator.gallery],
-    }
-    if isinstance(condition, Camera):
-        world["tilt"] = live.settings.speeds.tilt > 0
-    if isinstance(condition, Pose):
-        world["pose"] = resting_pose(condition).tolist()
-    return world

@@ -89,7 +89,7 @@ def prepare(arguments: Play) -> tuple[Generator, Settings]:
     streams = min(MOST_STREAMS, fit) if arguments.streams is None else arguments.streams
     if streams < 1 or streams > fit:
         raise ValueError(
-            f"memory is {arguments.memory:g} GB, and {max(1, streams)} stream(s) with {arguments.history:g} s of history "
+            f"memory is {arguments.memory:g} GB, and {max(1, streams)} streams with {arguments.history:g} s of history "
             f"take {max(1, streams) * each / 1e9:.3g} GB; give more --memory, fewer --streams, or less --history"
         )
     generator.limits = Limits(streams, streams * history)

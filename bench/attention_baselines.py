@@ -33,8 +33,11 @@ class Shape:
 
 
 SHAPES = {
+    # 22 row tiles of 128 for each of 24 heads are four full waves of 132; keys and text are multiples of 176.
+    "full waves": Shape(2816, 24, 6, text=352),
     "AAPT 736x416, 24 heads": Shape(1196, 24, 32),
     "AAPT 736x416, 32 heads": Shape(1196, 32, 32),
+    "AAPT 1280x720, 24 heads": Shape(3600, 24, 17),
     "AAPT 1280x720, 3 heads of 24": Shape(3600, 3, 17),
     "Wan 1.3B 832x480, 20 past": Shape(1560, 12, 21),
     "Wan 1.3B 832x480, 6 past": Shape(1560, 12, 7),

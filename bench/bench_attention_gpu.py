@@ -22,7 +22,12 @@ from aapt_ext import Segment
 pytestmark = pytest.mark.gpu
 
 
-def our_call(shape: Shape) -> Callable[[], Any]:
+OURS, ONE_PAGE = "ours", "ours, all frames in one page"
+
+
+def our_call(shape: Shape, one_page: bool = False) -> Callable[[], Any]:
+    """Text, pinned position and window; with `one_page` the window's frames are one contiguous page."""
+
     def segment(rows: int, pages: int, query: int) -> Segment:
         k, v = torch.randn(2, pages + 3, shape.heads, rows, shape.head_dim, device="cuda", dtype=torch.bfloat16)
         table = torch.randperm(pages + 3, device="cuda")[None, :pages].int()
@@ -30,7 +35,9 @@ def our_call(shape: Shape) -> Callable[[], Any]:
         return Segment(k, v, rows, table, count, last, query)
 
     queries = list(torch.randn(2, 1, shape.tokens, shape.heads, shape.head_dim, device="cuda", dtype=torch.bfloat16))
-    segments = [segment(shape.text, 1, 0), segment(shape.tokens, 1, 1), segment(shape.tokens, shape.pages - 1, 0)]
+    window = shape.pages - 1
+    frames = segment(shape.tokens * window, 1, 0) if one_page else segment(shape.tokens, window, 0)
+    segments = [segment(shape.text, 1, 0), segment(shape.tokens, 1, 1), frames]
     out = torch.empty_like(queries[0])
     lse = torch.empty(1, shape.heads, shape.tokens, device="cuda")
     return lambda: aapt_ext.paged_attention(queries, segments, out=out, lse=lse)
@@ -38,7 +45,8 @@ def our_call(shape: Shape) -> Callable[[], Any]:
 
 @functools.cache
 def calls(name: str) -> dict[str, Callable[[], Any]]:
-    return {"ours": our_call(SHAPES[name]), **baselines(SHAPES[name])}
+    shape = SHAPES[name]
+    return {OURS: our_call(shape), ONE_PAGE: our_call(shape, one_page=True), **baselines(shape)}
 
 
 @functools.cache
@@ -46,7 +54,7 @@ def timings(name: str) -> dict[str, Timing]:
     return time_in_turns(calls(name))
 
 
-@pytest.mark.parametrize("method", ["ours", *METHODS])
+@pytest.mark.parametrize("method", [OURS, ONE_PAGE, *METHODS])
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.timeout(600)
 def bench_attention(benchmark: BenchmarkFixture, name: str, method: str) -> None:
@@ -67,3 +75,5 @@ def bench_attention(benchmark: BenchmarkFixture, name: str, method: str) -> None
         "gpu_seconds_p90": timing.p90,
         "TFLOP/s": shape.flops / timing.median / 1e12,
     }
+    if method == OURS:
+        benchmark.extra_info["paged ratio"] = timings(name)[ONE_PAGE].median / timing.median

@@ -11,7 +11,8 @@ from .record import Record
 def with_ratios(records: Sequence[Record]) -> list[Record]:
     """The records; ours gain `ratio`, the best alternative's median GPU time divided by ours.
 
-    An alternative counts where it did the same work in the same run. One whose name ends with "no text" did less.
+    An alternative counts where it did the same work in the same run. One whose name ends with "no text" did less;
+    "ours, ..." is another form of ours.
     """
     return [_with_ratio(record, records) for record in records]
 
@@ -22,7 +23,7 @@ def _with_ratio(ours: Record, records: Sequence[Record]) -> Record:
     others = [
         other.metrics["gpu_seconds"]
         for other in records
-        if _run(other) == _run(ours) and other.method != "ours" and not other.method.endswith("no text")
+        if _run(other) == _run(ours) and not other.method.startswith("ours") and not other.method.endswith("no text")
         if "gpu_seconds" in other.metrics
     ]
     if not others:

@@ -1,6 +1,6 @@
 """How an operator becomes known to torch: schema, implementation, fake kernel, gradient.
 
-`Library.define` + `impl` cost about 2 microseconds a call where the `custom_op` decorator costs 15.
+`Library.define` + `impl`, since the `custom_op` decorator does far more work in each call.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import library
 from torch.utils import _pytree as pytree
 
 # torch does not annotate this class.
-_library: Any = torch.library.Library("aapt", "DEF")  # type: ignore[no-untyped-call]
+_library: Any = library.Library("aapt", "DEF")  # type: ignore[no-untyped-call]
 
 
 def register(
@@ -34,9 +35,9 @@ def register(
     _library.define(name + schema)
     _library.impl(name, run, "CPU")
     _library.impl(name, run, "CUDA")
-    torch.library.register_fake(f"aapt::{name}", fake, lib=_library)
+    library.register_fake(f"aapt::{name}", fake, lib=_library)
     if reference is not None:
-        torch.library.register_autograd(f"aapt::{name}", _backward(reference), setup_context=_keep_inputs, lib=_library)
+        library.register_autograd(f"aapt::{name}", _backward(reference), setup_context=_keep_inputs, lib=_library)
 
 
 def _is_leaf(value: Any) -> bool:

@@ -103,7 +103,7 @@ class Case:
         """The emulator's objection, out [B, L, h, d] float64, lse [B, h, L], the flag for bad pages."""
         out = np.full(self.q[0].shape, POISON, np.uint16)
         lse = np.full((self.batch, self.heads, self.rows), np.nan, np.float32)
-        floats = kernels.library.sm90_workspace_floats(self.rows, self.head_dim, self.gang_tiles, self.gangs)
+        floats = kernels.compiled.sm90_workspace_floats(self.rows, self.head_dim, self.gang_tiles, self.gangs)
         workspace, bad_page = np.full(floats, np.nan, np.float32), np.zeros(1, np.int32)
         objection = kernels(
             "paged_attention", self.q[0], self.q[1] if self.queries > 1 else None, c_segments(self.segments),

@@ -14,15 +14,15 @@ class Kernels:
     """The C functions of exports.cpp: arrays go by address; what the emulator objects to comes back as text."""
 
     def __init__(self, path: Path):
-        self.library = ctypes.CDLL(str(path))
+        self.compiled = ctypes.CDLL(str(path))
 
     def __call__(self, name: str, *arguments: object) -> str:
-        function = getattr(self.library, name)
+        function = getattr(self.compiled, name)
         function.restype = ctypes.c_char_p
         return str(function(*[_c_value(a) for a in arguments]).decode())
 
     def seed(self, seed: int) -> None:
-        self.library.emulator_seed(ctypes.c_uint(seed))
+        self.compiled.emulator_seed(ctypes.c_uint(seed))
 
 
 def _c_value(argument: object) -> object:

@@ -119,7 +119,7 @@ class Emulated:
     @property
     def was_on_tensor_cores(self) -> bool:
         """Whether the last product ran on tensor cores."""
-        return bool(self.kernels.library.last_was_on_tensor_cores())
+        return bool(self.kernels.compiled.last_was_on_tensor_cores())
 
     def paged_attention(
         self, queries, k_pages, v_pages, rows, page_tables, page_counts, last_rows, query_index, scale, tensor_cores

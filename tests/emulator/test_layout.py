@@ -18,7 +18,7 @@ COLUMN = 8 * (INDEX // 4) + 2 * (LANE % 4) + INDEX % 2
 
 @pytest.fixture(scope="module")
 def dump(kernels: Kernels) -> dict[str, np.ndarray]:
-    out = np.full(kernels.library.layout_dump_size(), -1, np.int32)
+    out = np.full(kernels.compiled.layout_dump_size(), -1, np.int32)
     assert kernels("layout_dump", layout.source(), out) == ""
     return layout.split(out)
 

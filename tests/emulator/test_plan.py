@@ -45,7 +45,7 @@ def pieces_of(
 ) -> np.ndarray:
     out = np.zeros((2 * gangs + 2 * batch * heads * groups, 8), np.int32)
     arrays = c_segments(segments)
-    count = kernels.library.plan_pieces(arrays, len(segments), batch, heads, groups, TILE_KEYS, gangs, address_of(out))
+    count = kernels.compiled.plan_pieces(arrays, len(segments), batch, heads, groups, TILE_KEYS, gangs, address_of(out))
     return out[:count]
 
 
@@ -85,7 +85,7 @@ def test_merge_reads_the_slots_that_the_pieces_wrote_in_order(kernels: Kernels, 
     assert len(slots) == len(set(slots)) and all(slot < 2 * gangs for slot in slots)
     out = np.zeros(gangs, np.int32)
     for b, head, group in itertools.product(range(batch), range(heads), range(groups)):
-        count = kernels.library.plan_partials(
+        count = kernels.compiled.plan_partials(
             c_segments(segments), len(segments), batch, heads, groups, TILE_KEYS, gangs, b, head, group, address_of(out)
         )
         assert out[:count].tolist() == written[b, head, group]
@@ -101,7 +101,7 @@ def test_steps_visit_every_valid_key_once_from_any_start(kernels: Kernels, seed:
             continue
         first = int(rng.integers(0, len(expected)))
         out = np.zeros((len(expected) - first, 4), np.int32)
-        kernels.library.plan_steps(
+        kernels.compiled.plan_steps(
             c_segments(segments), len(segments), batch, TILE_KEYS, b, first, len(out),
             address_of(out),
         )  # fmt: skip
@@ -111,7 +111,7 @@ def test_steps_visit_every_valid_key_once_from_any_start(kernels: Kernels, seed:
 def plan_of(kernels: Kernels, rows: int, multiprocessors: int = MULTIPROCESSORS) -> tuple[int, int, int]:
     """query_tiles, gang_tiles, gangs."""
     out = np.zeros(3, np.int32)
-    kernels.library.plan_shape(rows, TILE_ROWS, multiprocessors, address_of(out))
+    kernels.compiled.plan_shape(rows, TILE_ROWS, multiprocessors, address_of(out))
     return tuple(out.tolist())
 
 

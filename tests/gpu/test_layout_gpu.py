@@ -21,7 +21,7 @@ def test_emulator_puts_everything_where_the_gpu_does(kernels: Kernels) -> None:
         pytest.skip("wgmma and TMA as emulated are Hopper's")
     from tools import dump_layout
 
-    emulated = np.full(kernels.library.layout_dump_size(), -1, np.int32)
+    emulated = np.full(kernels.compiled.layout_dump_size(), -1, np.int32)
     assert kernels("layout_dump", layout.source(), emulated) == ""
     sections, gpu = layout.split(emulated), dump_layout.take_dump()
     different = [name for name in sections if not np.array_equal(sections[name], gpu[name])]

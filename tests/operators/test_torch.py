@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import library
 
 import aapt_ext
 from aapt_ext import reference
@@ -90,7 +91,7 @@ def flat(arguments):
 @pytest.mark.parametrize("call", [*WITH_GRADIENT, cache_write_call], **by_name)
 def test_opcheck_passes(call, seed):
     name, _, arguments = call(grad=True)
-    torch.library.opcheck(getattr(torch.ops.aapt, name).default, arguments)
+    library.opcheck(getattr(torch.ops.aapt, name).default, arguments)
 
 
 @pytest.mark.parametrize("call", WITH_GRADIENT, **by_name)

@@ -20,6 +20,7 @@ from live_server import serving, tiny_world
 from models import camera, picture
 from PIL import Image
 
+from aapt_video.serve import live
 from aapt_video.serve.client import (
     Client,
     Control,
@@ -174,6 +175,19 @@ def test_an_idle_stream_ends_and_says_so() -> None:
             await client.send(Open())
             assert "nothing was heard" in (await client.expect("ended"))["reason"]
             served.check_nothing_is_held()
+
+    run(test())
+
+
+def test_a_server_at_rest_steps_a_new_stream_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "REST", SECONDS)
+
+    async def test() -> None:
+        async with serving() as served, connect(served.url) as client:
+            begin = asyncio.get_running_loop().time()
+            await client.send(Open())
+            await watch(client, 1)
+            assert asyncio.get_running_loop().time() - begin < SECONDS / 2 and served.live.steps > 0
 
     run(test())
 

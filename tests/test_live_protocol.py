@@ -120,7 +120,7 @@ async def misbehave(url: str, seed: int, until: float) -> None:
         with contextlib.suppress(aiohttp.ClientError, ConnectionError, Refused, asyncio.TimeoutError):
             async with connect(url, formats=[dice.choice(["jpeg", "h264", "raw"])]) as client:
                 leave = min(until, time.monotonic() + dice.uniform(0.1, 3))
-                await client.send(Open(seed=seed, prompt=f"world {seed}"))
+                await client.send(Open(seed=seed, prompt=f"world {seed % 100}"))
                 await visit(client, dice, leave)
         await asyncio.sleep(dice.uniform(0, 0.2))
 
@@ -144,7 +144,7 @@ async def visit(client: Client, dice: random.Random, leave: float) -> None:
             extra = [
                 Rewind(frames=2),
                 Fork(into=1),
-                Prompt(text="다른 세계"),
+                Prompt(text="다른"),
                 Record(),
                 Record(on=False),
                 Open(stream=2),

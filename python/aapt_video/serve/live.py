@@ -31,6 +31,7 @@ from .steering import Rig, Speeds, Wish
 
 T = TypeVar("T")
 log = logging.getLogger("aapt_video.serve")
+REST = 0.5  # seconds between two looks at idle streams while nothing runs
 
 
 @dataclass(frozen=True)
@@ -221,12 +222,14 @@ class Live:
     def _run(self) -> None:
         due = time.monotonic()
         while not self._ending:
-            running = [live for live in self.streams.values() if not live.paused]
-            due = max(due, time.monotonic() - self.period) if running else time.monotonic() + 0.5
-            self._answer_calls(due)
+            if self._running():
+                due = max(due, time.monotonic() - self.period)
+                self._answer_calls(due)
+            else:
+                self._answer_calls(time.monotonic() + REST)
+                due = time.monotonic()  # whoever begins now is stepped at once
             self._end_idle()
-            now = time.monotonic()
-            running = [live for live in self.streams.values() if not live.paused]
+            now, running = time.monotonic(), self._running()
             if not running or now < due:
                 continue
             self._tick(running)
@@ -236,6 +239,9 @@ class Live:
             live.stream.close()  # what is kept of it stays: the server may come back
         self._ended = True
         self._refuse_calls()
+
+    def _running(self) -> list[LiveStream]:
+        return [live for live in self.streams.values() if not live.paused]
 
     def _refuse_calls(self) -> None:
         with contextlib.suppress(queue.Empty):

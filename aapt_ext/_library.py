@@ -1,4 +1,4 @@
-"""How an operator becomes known to torch: schema, implementation, fake kernel, gradient.
+"""How an operator becomes known to torch: schema, dispatch, fake kernel, gradient.
 
 `Library.define` + `impl`, since the `custom_op` decorator does far more work in each call.
 """
@@ -12,6 +12,9 @@ import torch
 from torch import library
 from torch.utils import _pytree as pytree
 
+from . import _C
+from .dispatch import cuda_stream, served_natively
+
 # torch does not annotate this class.
 _library: Any = library.Library("aapt", "DEF")  # type: ignore[no-untyped-call]
 
@@ -19,24 +22,42 @@ _library: Any = library.Library("aapt", "DEF")  # type: ignore[no-untyped-call]
 def register(
     name: str,
     schema: str,
-    run: Callable[..., Any],
-    fake: Callable[..., Any],
-    reference: Callable[..., Any] | None = None,
+    *,
+    empty: Callable[..., Any],
+    bound: Callable[[tuple[Any, ...], Any], tuple[Any, ...]],
+    reference: Callable[..., Any],
+    function: str = "",
+    differentiable: bool = True,
 ) -> None:
-    """Makes `torch.ops.aapt.<name>`.
+    """Makes `torch.ops.aapt.<name>`, which a function of the C++ module serves where it can, and `reference` elsewhere.
 
     Args:
-        schema: arguments and results, e.g. `"(Tensor x, float eps) -> Tensor"`.
-        run: the implementation on a CPU and on a GPU.
-        fake: the same signature; returns empty results of the right shape.
-        reference: a differentiable composition with the signature of `run`. The gradient recomputes through it, so
-            that nothing but the inputs is kept. None: the operator has no gradient.
+        schema: arguments and results, e.g. `"(Tensor x, float eps) -> Tensor"`; a tensor, or a list of them, is first.
+        empty: takes the arguments; returns uninitialised results. It is the fake kernel as well.
+        bound: takes the arguments and the results to write; returns the arguments of the C++ module's function.
+        reference: a composition of torch functions with these arguments and results. The gradient recomputes through
+            it, so that nothing but the inputs is kept.
+        function: the name in the C++ module and in the dispatch table; `name` where empty.
+        differentiable: False where there is no gradient.
     """
+    function = function or name
+
+    def run(*arguments: Any) -> Any:
+        first = arguments[0][0] if isinstance(arguments[0], list) else arguments[0]
+        if not served_natively(function, first):
+            return reference(*arguments)
+        results = empty(*arguments)
+        stream = cuda_stream(first)
+        # What serves a CPU alone takes no stream.
+        options = {} if stream is None else {"stream": stream}
+        getattr(_C, function)(*bound(arguments, results), **options)
+        return results
+
     _library.define(name + schema)
     _library.impl(name, run, "CPU")
     _library.impl(name, run, "CUDA")
-    library.register_fake(f"aapt::{name}", fake, lib=_library)
-    if reference is not None:
+    library.register_fake(f"aapt::{name}", empty, lib=_library)
+    if differentiable:
         library.register_autograd(f"aapt::{name}", _backward(reference), setup_context=_keep_inputs, lib=_library)
 
 

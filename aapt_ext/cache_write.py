@@ -9,7 +9,7 @@ import torch
 from . import _C, reference
 from ._library import register
 from .arrays import empty, is_torch
-from .dispatch import cuda_stream, served_natively
+from .dispatch import cuda_stream
 
 
 def cache_write(
@@ -85,50 +85,35 @@ def cache_write(
     return q, q_pinned
 
 
-def _fake(
-    qkv: torch.Tensor,
-    q_weight: torch.Tensor | None,
-    k_weight: torch.Tensor | None,
-    eps: float,
-    time_rotation: torch.Tensor,
-    space_rotation: torch.Tensor,
-    pinned_rotation: torch.Tensor | None,
-    page: torch.Tensor,
-    k_pages: torch.Tensor,
-    v_pages: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _empty(qkv: torch.Tensor, *arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    *_, pinned_rotation, _page, _k_pages, _v_pages = arguments
     batch, rows, _, heads, head_dim = qkv.shape
-    pinned = (0,) if pinned_rotation is None else (batch, rows, heads, head_dim)
-    return qkv.new_empty(batch, rows, heads, head_dim), qkv.new_empty(pinned)
+    shape = (batch, rows, heads, head_dim)
+    return qkv.new_empty(shape), _nothing(qkv) if pinned_rotation is None else qkv.new_empty(shape)
 
 
-def _run(
-    qkv: torch.Tensor,
-    q_weight: torch.Tensor | None,
-    k_weight: torch.Tensor | None,
-    eps: float,
-    time_rotation: torch.Tensor,
-    space_rotation: torch.Tensor,
-    pinned_rotation: torch.Tensor | None,
-    page: torch.Tensor,
-    k_pages: torch.Tensor,
-    v_pages: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    arguments = (
-        qkv, q_weight, k_weight, eps, time_rotation, space_rotation, pinned_rotation, page, k_pages, v_pages
-    )  # fmt: skip
-    if not served_natively("cache_write", qkv):
-        q, pinned = reference.cache_write(*arguments)
-        return q, qkv.new_empty(0) if pinned is None else pinned
-    q, q_pinned = _fake(*arguments)
-    _C.cache_write(*arguments, q, None if pinned_rotation is None else q_pinned, stream=cuda_stream(qkv))
-    return q, q_pinned
+def _nothing(qkv: torch.Tensor) -> torch.Tensor:
+    """In place of a second q that is not wanted, since torch's operators return tensors only."""
+    return qkv.new_empty(0)
+
+
+def _bound(arguments: tuple[Any, ...], results: tuple[torch.Tensor, torch.Tensor]) -> tuple[Any, ...]:
+    *_, pinned_rotation, _page, _k_pages, _v_pages = arguments
+    q, q_pinned = results
+    return *arguments, q, None if pinned_rotation is None else q_pinned
+
+
+def _reference(qkv: torch.Tensor, *arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    q, q_pinned = reference.cache_write(qkv, *arguments)
+    return q, _nothing(qkv) if q_pinned is None else q_pinned
 
 
 register(
     "cache_write",
     "(Tensor qkv, Tensor? q_weight, Tensor? k_weight, float eps, Tensor time_rotation, Tensor space_rotation, "
     "Tensor? pinned_rotation, Tensor page, Tensor(a!) k_pages, Tensor(b!) v_pages) -> (Tensor, Tensor)",
-    _run,
-    _fake,
+    empty=_empty,
+    bound=_bound,
+    reference=_reference,
+    differentiable=False,
 )

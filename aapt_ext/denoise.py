@@ -9,7 +9,7 @@ import torch
 from . import _C, reference
 from ._library import register
 from .arrays import empty, is_torch
-from .dispatch import cuda_stream, served_natively
+from .dispatch import cuda_stream
 
 
 def denoise(
@@ -52,33 +52,8 @@ def denoise(
     return out
 
 
-def _run(
-    x: torch.Tensor,
-    scale: torch.Tensor,
-    shift: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    noisy: torch.Tensor,
-    timestep: float,
-    eps: float,
-) -> torch.Tensor:
-    if not served_natively("denoise", x):
-        return reference.denoise(x, scale, shift, weight, bias, noisy, timestep, eps)
-    out = torch.empty_like(noisy, memory_format=torch.contiguous_format)
-    _C.denoise(x, scale, shift, weight, bias, noisy, timestep, eps, out, stream=cuda_stream(x))
-    return out
-
-
-def _fake(
-    x: torch.Tensor,
-    scale: torch.Tensor,
-    shift: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    noisy: torch.Tensor,
-    timestep: float,
-    eps: float,
-) -> torch.Tensor:
+def _empty(*arguments: Any) -> torch.Tensor:
+    *_, noisy, _timestep, _eps = arguments
     return torch.empty_like(noisy, memory_format=torch.contiguous_format)
 
 
@@ -86,7 +61,7 @@ register(
     "denoise",
     "(Tensor x, Tensor scale, Tensor shift, Tensor weight, Tensor? bias, Tensor noisy, float timestep, "
     "float eps) -> Tensor",
-    _run,
-    _fake,
-    reference.denoise,
+    empty=_empty,
+    bound=lambda arguments, out: (*arguments, out),
+    reference=reference.denoise,
 )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from . import _C, reference
 from ._library import register
-from .dispatch import served_natively
 
 Activation = Literal["none", "gelu_tanh", "silu"]
 
@@ -48,26 +47,14 @@ def linear(
     return torch.ops.aapt.linear(x, weight, bias, activation, outputs)  # type: ignore[no-any-return]
 
 
-def _fake(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, activation: str, outputs: int
-) -> torch.Tensor:
+def _empty(x: torch.Tensor, _weight: torch.Tensor, _bias: Any, _activation: Any, outputs: int) -> torch.Tensor:
     return x.new_empty(x.shape[0], outputs)
-
-
-def _run(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, activation: str, outputs: int
-) -> torch.Tensor:
-    if not served_natively("linear", x):
-        return reference.linear(x, weight, bias, activation, outputs)
-    out = _fake(x, weight, bias, activation, outputs)
-    _C.linear(x, weight, bias, activation, out)
-    return out
 
 
 register(
     "linear",
     "(Tensor x, Tensor weight, Tensor? bias, str activation, int outputs) -> Tensor",
-    _run,
-    _fake,
-    reference.linear,
+    empty=_empty,
+    bound=lambda arguments, out: (*arguments[:-1], out),
+    reference=reference.linear,
 )

@@ -9,7 +9,7 @@ import torch
 from . import _C, reference
 from ._library import register
 from .arrays import empty, is_torch
-from .dispatch import cuda_stream, served_natively
+from .dispatch import cuda_stream
 
 
 def modulate(
@@ -55,52 +55,29 @@ def modulate(
     return x if residual is None else residual, out
 
 
-def _run(
-    x: torch.Tensor,
-    scale: torch.Tensor | None,
-    shift: torch.Tensor | None,
-    weight: torch.Tensor | None,
-    bias: torch.Tensor | None,
-    eps: float,
-) -> torch.Tensor:
-    if not served_natively("modulate", x):
-        return reference.modulate(x, scale, shift, weight, bias, eps)
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    _C.modulate(x, None, None, scale, shift, weight, bias, eps, None, out, stream=cuda_stream(x))
-    return out
-
-
-def _fake(x: torch.Tensor, *_: Any) -> torch.Tensor:
+def _empty(x: torch.Tensor, *_: Any) -> torch.Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-def _run_residual(
-    x: torch.Tensor,
-    y: torch.Tensor,
-    gate: torch.Tensor | None,
-    scale: torch.Tensor | None,
-    shift: torch.Tensor | None,
-    weight: torch.Tensor | None,
-    bias: torch.Tensor | None,
-    eps: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    if not served_natively("modulate", x):
-        return reference.residual_modulate(x, y, gate, scale, shift, weight, bias, eps)
-    residual, out = _fake_residual(x)
-    _C.modulate(x, y, gate, scale, shift, weight, bias, eps, residual, out, stream=cuda_stream(x))
-    return residual, out
-
-
-def _fake_residual(x: torch.Tensor, *_: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    return _fake(x), _fake(x)
+def _bound(arguments: tuple[Any, ...], out: torch.Tensor) -> tuple[Any, ...]:
+    """With neither y nor gate, and so without a residual."""
+    x, *vectors_and_eps = arguments
+    return x, None, None, *vectors_and_eps, None, out
 
 
 _VECTORS = "Tensor? scale, Tensor? shift, Tensor? weight, Tensor? bias, float eps"
-register("modulate", f"(Tensor x, {_VECTORS}) -> Tensor", _run, _fake, reference.modulate)
+register(
+    "modulate",
+    f"(Tensor x, {_VECTORS}) -> Tensor",
+    empty=_empty,
+    bound=_bound,
+    reference=reference.modulate,
+)
 register(
     "residual_modulate",
     f"(Tensor x, Tensor y, Tensor? gate, {_VECTORS}) -> (Tensor, Tensor)",
-    _run_residual,
-    _fake_residual,
-    reference.residual_modulate,
+    empty=lambda x, *_: (_empty(x), _empty(x)),
+    bound=lambda arguments, results: (*arguments, *results),
+    reference=reference.residual_modulate,
+    function="modulate",
 )

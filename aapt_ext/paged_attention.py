@@ -11,7 +11,7 @@ import torch
 from . import _C, reference
 from ._library import register
 from .arrays import empty, is_torch
-from .dispatch import cuda_stream, served_natively
+from .dispatch import cuda_stream
 
 
 @dataclass(frozen=True)
@@ -88,37 +88,22 @@ def _float32(array: Any) -> Any:
     return torch.float32 if is_torch(array) else "float32"
 
 
-def _fake(queries: Sequence[torch.Tensor], *_: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def _empty(queries: Sequence[torch.Tensor], *_: Any) -> tuple[torch.Tensor, torch.Tensor]:
     batch, rows, heads, _head_dim = queries[0].shape
     lse = queries[0].new_empty(batch, heads, rows, dtype=torch.float32)
     return torch.empty_like(queries[0], memory_format=torch.contiguous_format), lse
 
 
-def _run(
-    queries: Sequence[torch.Tensor],
-    k_pages: Sequence[torch.Tensor],
-    v_pages: Sequence[torch.Tensor],
-    rows: Sequence[int],
-    page_tables: Sequence[torch.Tensor],
-    page_counts: Sequence[torch.Tensor],
-    last_rows: Sequence[torch.Tensor],
-    query_index: Sequence[int],
-    scale: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    fields = (k_pages, v_pages, rows, page_tables, page_counts, last_rows, query_index)
-    if not served_natively("paged_attention", queries[0]):
-        return reference.paged_attention(queries, *fields, scale)
-    out, lse = _fake(queries)
-    segments = list(zip(*fields, strict=True))
-    _C.paged_attention(queries, segments, scale, out, lse, stream=cuda_stream(out))
-    return out, lse
+def _bound(arguments: tuple[Any, ...], results: tuple[torch.Tensor, torch.Tensor]) -> tuple[Any, ...]:
+    queries, *fields, scale = arguments
+    return queries, list(zip(*fields, strict=True)), scale, *results
 
 
 register(
     "paged_attention",
     "(Tensor[] queries, Tensor[] k_pages, Tensor[] v_pages, int[] rows, Tensor[] page_tables, Tensor[] page_counts, "
     "Tensor[] last_rows, int[] query_index, float scale) -> (Tensor, Tensor)",
-    _run,
-    _fake,
-    reference.paged_attention,
+    empty=_empty,
+    bound=_bound,
+    reference=reference.paged_attention,
 )

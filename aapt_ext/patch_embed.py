@@ -10,7 +10,7 @@ import torch
 from . import _C, reference
 from ._library import register
 from .arrays import empty, is_torch
-from .dispatch import cuda_stream, served_natively
+from .dispatch import cuda_stream
 
 
 def patch_embed(
@@ -53,27 +53,15 @@ def _told(out: Any, bias: Any) -> int:
     return int((bias if out is None else out).shape[-1])
 
 
-def _fake(
-    sources: Sequence[torch.Tensor], weight: torch.Tensor, bias: torch.Tensor | None, outputs: int
-) -> torch.Tensor:
+def _empty(sources: Sequence[torch.Tensor], _weight: torch.Tensor, _bias: Any, outputs: int) -> torch.Tensor:
     batch, _, height, width = sources[0].shape
     return sources[0].new_empty(batch, height // 2 * (width // 2), outputs)
-
-
-def _run(
-    sources: Sequence[torch.Tensor], weight: torch.Tensor, bias: torch.Tensor | None, outputs: int
-) -> torch.Tensor:
-    if not served_natively("patch_embed", sources[0]):
-        return reference.patch_embed(sources, weight, bias, outputs)
-    out = _fake(sources, weight, bias, outputs)
-    _C.patch_embed(sources, weight, bias, out, stream=cuda_stream(out))
-    return out
 
 
 register(
     "patch_embed",
     "(Tensor[] sources, Tensor weight, Tensor? bias, int outputs) -> Tensor",
-    _run,
-    _fake,
-    reference.patch_embed,
+    empty=_empty,
+    bound=lambda arguments, out: (*arguments[:-1], out),
+    reference=reference.patch_embed,
 )

@@ -62,6 +62,8 @@ class PagePool:
         self.v_pages = torch.zeros(layers, *v_shape, dtype=dtype, device=self.device)
         self._layers = [(self.k_pages[i], self.v_pages[i]) for i in range(layers)]
         self._references = [0] * pages
+        self._births = [-1] * pages
+        self._born = 0
         self._free = list(range(pages - 1, -1, -1))
 
     @staticmethod
@@ -88,6 +90,11 @@ class PagePool:
         self._check_number(page)
         return self._references[page]
 
+    def birth(self, page: int) -> int:
+        """Number of the allocation that a page is from: page numbers come again, this one never does."""
+        self._check_number(page)
+        return self._births[page]
+
     def allocate(self, count: int = 1) -> list[int]:
         """`count` free pages, each held once by the caller.
 
@@ -104,6 +111,8 @@ class PagePool:
         taken = [self._free.pop() for _ in range(count)]
         for page in taken:
             self._references[page] = 1
+            self._births[page] = self._born
+            self._born += 1
         return taken
 
     def retain(self, pages: Iterable[int]) -> None:

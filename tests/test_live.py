@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 import signal
 import subprocess
 import sys
@@ -307,7 +306,7 @@ def test_a_killed_server_comes_back_where_it_was_bit_for_bit(tmp_path: Path) -> 
     try:
         session, _, before = asyncio.run(play(process, None))
         process.wait()
-        assert any(name.endswith(".snapshot") for name in os.listdir(kept))
+        assert list(kept.rglob("*.snapshot"))
         process = start()
         again, killed_at, after = asyncio.run(play(process, session))
     finally:

@@ -20,6 +20,7 @@ class PoolAgainstModel(RuleBasedStateMachine):
         super().__init__()
         self.pool = small_pool(pages=6)
         self.counts: dict[int, int] = {}
+        self.births: set[int] = set()
 
     @rule(count=st.integers(0, 7))
     def allocate(self, count):
@@ -29,6 +30,9 @@ class PoolAgainstModel(RuleBasedStateMachine):
             return
         taken = self.pool.allocate(count)
         assert len(set(taken)) == count and not set(taken) & set(self.counts)
+        births = {self.pool.birth(page) for page in taken}
+        assert len(births) == count and not births & self.births
+        self.births |= births
         self.counts.update(dict.fromkeys(taken, 1))
 
     @rule(pages=st.lists(st.integers(0, 5), max_size=4))

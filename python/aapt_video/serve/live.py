@@ -65,7 +65,7 @@ class Keeper(Protocol):
 
     def step(self, live: LiveStream, control: NDArray[np.float64] | None, sequence: int) -> None: ...
 
-    def changed(self, live: LiveStream) -> None: ...
+    def changed(self, live: LiveStream) -> Future[bool]: ...
 
     def ended(self, live: LiveStream) -> None: ...
 
@@ -76,11 +76,18 @@ class LiveStream:
     def __init__(self, key: str, stream: Stream, watcher: Watcher, speeds: Speeds) -> None:
         self.key, self.stream, self.watcher = key, stream, watcher
         self.paused = False
+        self.settled: Future[bool] | None = None
+        """Of the last change that must be written before the next step; None where nothing is kept."""
         self.active = time.monotonic()
         self.rig = Rig(speeds)
         self.control = Control(sequence=-1)
         self.prompt_changes: list[int] = []
         """Latent frames after which another prompt was set."""
+
+    @property
+    def running(self) -> bool:
+        """Whether the next tick steps it."""
+        return not self.paused and (self.settled is None or self.settled.done())
 
     def next_control(self) -> NDArray[np.float64] | None:
         """What the next step is steered by, sampled now; the message was checked when it came."""
@@ -204,7 +211,8 @@ class Live:
     def changed(self, live: LiveStream) -> None:
         """The stream's state was set by something other than a step."""
         if self.keeper is not None:
-            self.keeper.changed(live)
+            live.settled = self.keeper.changed(live)
+            live.settled.add_done_callback(lambda _: self.call(lambda: None))  # the loop may be at rest
 
     def end(self, live: LiveStream, reason: str | None = None) -> None:
         """Frees everything; the watcher hears why, where there is a reason. A second call does nothing."""
@@ -241,7 +249,7 @@ class Live:
         self._refuse_calls()
 
     def _running(self) -> list[LiveStream]:
-        return [live for live in self.streams.values() if not live.paused]
+        return [live for live in self.streams.values() if live.running]
 
     def _refuse_calls(self) -> None:
         with contextlib.suppress(queue.Empty):

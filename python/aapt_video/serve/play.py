@@ -108,8 +108,8 @@ async def _serve(arguments: Play, generator: Generator, settings: Settings) -> N
     token = arguments.token
     if token is None and not is_loopback(arguments.host):
         token = secrets.token_urlsafe(24)
-    keep = None if arguments.keep is None else Keep(arguments.keep)
-    with Live(generator, settings, keep) as live:
+    keeping = contextlib.nullcontext() if arguments.keep is None else contextlib.closing(Keep(arguments.keep))
+    with keeping as keep, Live(generator, settings, keep) as live:
         await asyncio.wrap_future(live.call(lambda: warm_up(live)))
         resumable: dict[str, dict[int, LiveStream]] = {}
         if keep is not None:

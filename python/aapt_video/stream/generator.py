@@ -26,6 +26,7 @@ from .clip import Clip, make_clip
 from .engine import Engine
 from .history import SNAPSHOT_EVERY, History
 from .noise import check_seed
+from .snapshot import Snapshot, load_state, read_snapshot
 from .state import Prompt
 from .stream import Stream
 
@@ -157,20 +158,23 @@ class Generator:
             engine.unreserve(reserved)
             raise
 
-    def restore(self, path: str | Path, history: int = 0) -> Stream:
+    def restore(self, saved: str | Path | Snapshot, history: int = 0) -> Stream:
         """Goes on with a stream that `Stream.save` wrote, bit for bit; its past is not in the file.
+
+        Args:
+            saved: the file, or what was read of it.
+            history: as for `open`.
 
         Raises:
             ValueError: the file is none, or of another model.
             CapacityError: as for `open`.
         """
-        from .snapshot import load_state, read_facts
-
-        engine = self.engine(*read_facts(path)["size"])
+        snapshot = saved if isinstance(saved, Snapshot) else read_snapshot(Path(saved))
+        engine = self.engine(*snapshot.facts["size"])
         past = History(engine, history)
         reserved = engine.reserve(past.pages)
         try:
-            return Stream(self, engine, load_state(self, engine, path), past, reserved)
+            return Stream(self, engine, load_state(self, engine, snapshot), past, reserved)
         except BaseException:
             engine.unreserve(reserved)
             raise

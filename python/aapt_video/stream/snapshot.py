@@ -1,14 +1,19 @@
-"""A stream in a file: safetensors, with the rest as JSON in its header."""
+"""A stream apart from every pool: what a file holds of it, and how a stream goes on from there.
+
+In a file it is safetensors, with the rest as JSON in the header.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Container
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -25,91 +30,137 @@ if TYPE_CHECKING:
 FORMAT = "aapt-video stream 1"
 
 
-def save_snapshot(stream: Stream, path: str | Path) -> None:
-    """Writes a stream's state; the file appears whole or not at all. Its history is not written."""
+class Page(NamedTuple):
+    """Copies of a page's keys and values on the host, [layers, rows, h, d] each, whatever their layout in the pool."""
+
+    k: Tensor
+    v: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A stream's state as values of its own. Its history is not in it."""
+
+    facts: dict[str, Any]
+    """What JSON can say. Pages are called by names, which one stream never uses twice in a process."""
+    tensors: dict[str, Tensor]
+    """The latent and the decoder's state."""
+    pages: dict[str, Page]
+    """By name; those that were known when it was taken are left out."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every page of the state, text included."""
+        prompt = self.facts["prompt"]
+        return frozenset((*self.facts["pages"], *([] if prompt is None else [prompt["page"]])))
+
+
+def take(stream: Stream, known: Container[str] = ()) -> Snapshot:
+    """A copy of a stream's state.
+
+    Args:
+        known: names of pages that need not be copied again: what is in a page never changes.
+    """
     state, engine = stream.state, stream.engine
-    pages = list(dict.fromkeys(state.pages))
-    tensors = {"latent": state.latent.contiguous(), **_read(engine.pool, pages, engine.pool.rows, "page")}
     assert state.decoder is not None
-    tensors |= state.decoder.tensors("decoder.")
+    names = {page: f"page-{engine.pool.birth(page)}" for page in state.pages}
+    pages = {name: _read(engine.pool, page, engine.pool.rows) for page, name in names.items() if name not in known}
     facts: dict[str, Any] = {
         "model": stream.generator.fingerprint(),
         "size": stream.size,
         "seed": state.seed,
         "frame": state.frame,
         "control": state.control,
-        "first": None if state.first is None else pages.index(state.first),
-        "window": [pages.index(page) for page in state.window],
+        "first": None if state.first is None else names[state.first],
+        "window": [names[page] for page in state.window],
+        "pages": list(names.values()),
         "prompt": None,
     }
     if state.prompt is not None and engine.text_pool is not None:
-        tensors |= _read(engine.text_pool, [state.prompt.page], state.prompt.tokens, "text")
-        facts["prompt"] = {"words": state.prompt.words, "tokens": state.prompt.tokens}
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    save_file(tensors, partial, metadata={"format": FORMAT, "facts": json.dumps(facts)})
-    os.replace(partial, path)
+        prompt = state.prompt
+        name = f"text-{engine.text_pool.birth(prompt.page)}"
+        if name not in known:
+            pages[name] = _read(engine.text_pool, prompt.page, prompt.tokens)
+        facts["prompt"] = {"words": prompt.words, "tokens": prompt.tokens, "page": name}
+    tensors = {"latent": state.latent, **state.decoder.tensors("decoder.")}
+    return Snapshot(facts, {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, pages)
 
 
-def read_facts(path: str | Path) -> dict[str, Any]:
-    """The JSON of a snapshot; raises ValueError for another kind of file."""
-    with safe_open(str(path), "pt") as file:
-        metadata = file.metadata() or {}
-    if metadata.get("format") != FORMAT:
-        raise ValueError(f"path={str(path)!r} is not a saved stream: its format is {metadata.get('format')!r}")
-    facts: dict[str, Any] = json.loads(metadata["facts"])
-    return facts
-
-
-def load_state(generator: Generator, engine: Engine, path: str | Path) -> StreamState:
-    """The state in a file, its pages written to the engine's pools and held by the caller.
+def load_state(generator: Generator, engine: Engine, snapshot: Snapshot) -> StreamState:
+    """The state, its pages written to the engine's pools and held by the caller, who has reserved them.
 
     Raises:
-        ValueError: the file was saved by another model.
+        ValueError: it was taken from another model.
         CapacityError: the pages are not free.
     """
-    facts = read_facts(path)
+    facts = snapshot.facts
     if facts["model"] != generator.fingerprint():
-        raise ValueError(f"path={str(path)!r} was saved by another model, or in another dtype; load that one")
-    with safe_open(str(path), "pt") as file:
-        tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    device = engine.weights.device
-    prompt = None
-    if facts["prompt"] is not None and engine.text_pool is not None:
-        (page,) = _write(engine.text_pool, tensors, "text")
-        prompt = Prompt(facts["prompt"]["words"], page, facts["prompt"]["tokens"])
-    pages = _write(engine.pool, tensors, "page")  # there are enough: the caller has reserved them
-    state = StreamState(
-        seed=facts["seed"],
-        frame=facts["frame"],
-        first=None if facts["first"] is None else pages[facts["first"]],
-        window=tuple(pages[i] for i in facts["window"]),
-        prompt=prompt,
-        latent=tensors["latent"].to(device),
-        decoder=CodecState.from_tensors(tensors, "decoder.").to(device),
-        control=facts["control"],
-    )
-    engine.pool.retain(state.pages)
-    engine.pool.release(pages)
-    return state
+        raise ValueError("the stream was saved by another model, or in another dtype; load that one")
+    device, prompt = engine.weights.device, None
+    pages = dict(zip(facts["pages"], engine.pool.allocate(len(facts["pages"])), strict=True))
+    try:
+        for name, page in pages.items():
+            _write(engine.pool, page, snapshot.pages[name])
+        if facts["prompt"] is not None and engine.text_pool is not None:
+            (page,) = engine.text_pool.allocate()
+            prompt = Prompt(facts["prompt"]["words"], page, facts["prompt"]["tokens"])
+            _write(engine.text_pool, page, snapshot.pages[facts["prompt"]["page"]])
+        state = StreamState(
+            seed=facts["seed"],
+            frame=facts["frame"],
+            first=None if facts["first"] is None else pages[facts["first"]],
+            window=tuple(pages[name] for name in facts["window"]),
+            prompt=prompt,
+            latent=snapshot.tensors["latent"].to(device),
+            decoder=CodecState.from_tensors(snapshot.tensors, "decoder.").to(device),
+            control=facts["control"],
+        )
+        return engine.hold(state)
+    finally:  # what the state does not hold is free again
+        engine.pool.release(pages.values())
+        if prompt is not None and engine.text_pool is not None:
+            engine.text_pool.release([prompt.page])
 
 
-def _read(pool: PagePool, pages: list[int], rows: int, name: str) -> dict[str, Tensor]:
-    """Keys and values [layers, rows, h, d] of each page, whatever their layout."""
-    tensors = {}
-    for i, page in enumerate(pages):
-        layers = [pool.read(layer, page) for layer in range(pool.layers)]
-        for part, index in (("k", 0), ("v", 1)):
-            tensors[f"{name}.{i}.{part}"] = torch.stack([layer[index][:rows] for layer in layers]).contiguous()
-    return tensors
+def _read(pool: PagePool, page: int, rows: int) -> Page:
+    k, v = zip(*(pool.read(layer, page) for layer in range(pool.layers)), strict=True)
+    return Page(*(torch.stack([layer[:rows] for layer in part]).cpu().contiguous() for part in (k, v)))
 
 
-def _write(pool: PagePool, tensors: dict[str, Tensor], name: str) -> list[int]:
-    count = sum(key.startswith(f"{name}.") and key.endswith(".k") for key in tensors)
-    pages = pool.allocate(count)
-    for i, page in enumerate(pages):
-        k, v = (tensors[f"{name}.{i}.{part}"].to(pool.device) for part in ("k", "v"))
-        for layer in range(pool.layers):
-            pool.write(layer, page, k[layer], v[layer])
-    return pages
+def _write(pool: PagePool, page: int, values: Page) -> None:
+    k, v = (part.to(pool.device) for part in values)
+    for layer in range(pool.layers):
+        pool.write(layer, page, k[layer], v[layer])
+
+
+# -- files --
+
+
+def write_snapshot(path: Path, snapshot: Snapshot) -> None:
+    """Writes a file with the pages that the snapshot holds; it appears whole or not at all. Raises OSError."""
+    tensors = dict(snapshot.tensors)
+    for name, page in snapshot.pages.items():
+        tensors |= {f"{name}.k": page.k, f"{name}.v": page.v}
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        save_file(tensors, partial, metadata={"format": FORMAT, "facts": json.dumps(snapshot.facts)})
+        os.replace(partial, path)
+    except SafetensorError as error:
+        raise OSError(f"path={str(path)!r} cannot be written: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """The inverse of `write_snapshot`; raises ValueError for another kind of file."""
+    try:
+        with safe_open(str(path), "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"path={str(path)!r} is not a saved stream: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"path={str(path)!r} is not a saved stream: its format is {metadata.get('format')!r}")
+    names = [key.removesuffix(".k") for key in tensors if key.endswith(".k")]
+    pages = {name: Page(tensors.pop(f"{name}.k"), tensors.pop(f"{name}.v")) for name in names}
+    return Snapshot(json.loads(metadata["facts"]), tensors, pages)

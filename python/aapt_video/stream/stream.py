@@ -14,6 +14,7 @@ from torch import Tensor
 from .engine import Engine
 from .frames import Frames
 from .history import History
+from .snapshot import take, write_snapshot
 from .state import StreamState
 
 if TYPE_CHECKING:
@@ -148,9 +149,9 @@ class Stream:
 
     def save(self, path: str | Path) -> None:
         """Writes a file from which `Generator.restore` continues bit for bit, in another process."""
-        from .snapshot import save_snapshot
-
-        save_snapshot(self, path)
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_snapshot(path, take(self))
 
     def close(self) -> None:
         """Frees all pages; a second call does nothing."""

@@ -15,10 +15,11 @@ from .modulate import modulate
 from .paged_attention import Segment, paged_attention
 from .pages import CapacityError, PagePool
 from .patch_embed import patch_embed
-from .training_attention import training_attention
+from .training_attention import ClipText, training_attention
 
 __all__ = [
     "CapacityError",
+    "ClipText",
     "PagePool",
     "Segment",
     "backend",

@@ -128,6 +128,15 @@ def gather_keys(
     return torch.where(keep, keys, 0), torch.where(keep, values, 0), valid
 
 
+def key_mask(lengths: Sequence[int], tokens: int, device: torch.device, rest: int = 0) -> torch.Tensor | None:
+    """[B, 1, 1, tokens + rest] bool for torch's attention: the first `lengths` of each stream's tokens are visible, and
+    `rest` keys behind them; None where every token is."""
+    if all(length == tokens for length in lengths):
+        return None
+    visible = torch.arange(tokens, device=device) < torch.tensor(lengths, device=device)[:, None]
+    return F.pad(visible, (0, rest), value=True)[:, None, None]
+
+
 def paged_attention(
     queries: Sequence[torch.Tensor],
     k_pages: Sequence[torch.Tensor],

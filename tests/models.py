@@ -68,6 +68,11 @@ class Clip:
         lengths = [[5 - b for b in range(batch)], [9 - 2 * b for b in range(batch)]] if has_text else []
         return Clip(normal(*shape), normal(*shape), condition, embeddings, lengths)
 
+    def to(self, device: str, dtype: torch.dtype) -> Clip:
+        condition = None if self.condition is None else self.condition.to(device, dtype)
+        embeddings = [embedding.to(device, dtype) for embedding in self.embeddings]
+        return Clip(self.noise.to(device, dtype), self.previous.to(device, dtype), condition, embeddings, self.lengths)
+
     def texts(self, model: Transformer) -> list[TextKeys]:
         return [
             model.encode_text(embedding, lengths)

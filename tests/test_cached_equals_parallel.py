@@ -6,6 +6,7 @@ One block function runs in all three; these tests say that the three attentions 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -13,19 +14,19 @@ from models import CONFIGS, HEIGHT, TINY, WIDTH, Clip, PagedStreams, random_mode
 from torch import Tensor
 
 import aapt_ext
-from aapt_video.model import CachedTransformer, Rollout, Transformer, TransformerConfig
+from aapt_video.model import CachedTransformer, Rollout, Transformer, TransformerConfig, attention
 
 FRAMES = 11  # beyond the window, and beyond every cap
 EXACT = 1e-10
 
 
-def parallel(model: Transformer, clip: Clip, change: int | None = None) -> Tensor:
+def parallel(model: Transformer, clip: Clip, change: int | None = None, recompute: bool = False) -> Tensor:
     """Clean latents [B, T, C, H, W]; from position `change` on the second prompt is in force."""
     texts = clip.texts(model)
     text = None
     if texts:
         text = texts[0] if change is None else [(1, texts[0]), (change, texts[1])]
-    return clip.noise - model(clip.noise, clip.previous, 1.0, clip.condition, text)
+    return clip.noise - model(clip.noise, clip.previous, 1.0, clip.condition, text, recompute=recompute)
 
 
 def largest(a: Tensor, b: Tensor) -> float:
@@ -76,6 +77,26 @@ def test_rollout_has_the_gradient_of_the_parallel_forward(recompute: bool) -> No
         total = total + latent.square().mean() * weights[i]
     for name, ours, theirs in zip(names, torch.autograd.grad(total, parameters), expected, strict=True):
         assert largest(ours, theirs) < EXACT * (1 + theirs.abs().max().item()), name
+
+
+@pytest.mark.parametrize(("recompute", "change"), [(False, None), (True, 6)])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_clip_that_goes_over_pages_as_on_a_gpu_is_the_same(
+    name: str, recompute: bool, change: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The latents, and the gradient of every weight."""
+    config = CONFIGS[name]
+    results = []
+    for over_pages in (False, True):
+        forced = partial(aapt_ext.training_attention, over_pages=over_pages)
+        monkeypatch.setattr(attention, "training_attention", forced)
+        model = random_model(config)
+        latents = parallel(model, Clip.random(config, batch=2, frames=FRAMES), change, recompute)
+        latents.square().mean().backward()
+        results.append({"latents": latents, **{n: p.grad for n, p in model.named_parameters() if p.grad is not None}})
+    assert results[0].keys() == results[1].keys()
+    for what, expected in results[0].items():
+        assert largest(results[1][what], expected) < EXACT * (1 + expected.abs().max().item()), what
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if CONFIGS[name].text != "none"])
@@ -200,21 +221,39 @@ def test_low_precision_steps_obey_the_error_rule(name: str, dtype: torch.dtype) 
     config = replace(CONFIGS[name], width=32, heads=2)
     model = random_model(config, dtype=dtype)
     clip = Clip.random(config, batch=2, frames=FRAMES, dtype=dtype)
-    exact_clip = Clip(
-        clip.noise.double(),
-        clip.previous.double(),
-        None if clip.condition is None else clip.condition.double(),
-        [embedding.double() for embedding in clip.embeddings],
-        clip.lengths,
-    )
     exact_model = Transformer(config).double()
     exact_model.load_state_dict(model.state_dict())
-    expected = parallel(exact_model, exact_clip)
+    expected = parallel(exact_model, clip.to("cpu", torch.float64))
     composed = (parallel(model, clip).double() - expected).abs()
     streams = PagedStreams(model, clip)
     ours = (torch.stack([streams.step() for _ in range(FRAMES)], 1).double() - expected).abs()
     assert ours.max() <= 2 * composed.max() + 1e-5
     assert ours.mean() <= 2 * composed.mean() + 1e-5
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_bfloat16_clip_over_pages_obeys_the_error_rule(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latents and gradients, against the same clip frame by frame in torch's attention."""
+    config = replace(TINY, width=128, heads=2)
+    half = random_model(config, dtype=torch.bfloat16).to(device)
+    exact = Transformer(config).double().to(device)
+    exact.load_state_dict(half.state_dict())
+    clip = Clip.random(config, batch=2, frames=FRAMES, dtype=torch.bfloat16)
+
+    def errors_of(over_pages: bool) -> list[Tensor]:
+        forced = partial(aapt_ext.training_attention, over_pages=over_pages)
+        monkeypatch.setattr(attention, "training_attention", forced)
+        return [(a.double() - b).abs() for a, b in zip(results(half), expected, strict=True)]
+
+    def results(model: Transformer) -> list[Tensor]:
+        latents = parallel(model, clip.to(device, model.head.weight.dtype))
+        gradients = torch.autograd.grad(latents.square().mean(), list(model.parameters()), allow_unused=True)
+        return [latents, torch.cat([g.flatten() for g in gradients if g is not None])]
+
+    expected = results(exact)
+    for ours, composed in zip(errors_of(over_pages=True), errors_of(over_pages=False), strict=True):
+        assert ours.max() <= 2 * composed.max() + 1e-5
+        assert ours.mean() <= 2 * composed.mean() + 1e-5
 
 
 def test_a_bidirectional_model_sees_everything_and_opens_no_stream() -> None:

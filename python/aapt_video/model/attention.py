@@ -1,8 +1,8 @@
 """Attention over frames that are tensors: a whole clip at once, or a rollout that gradients flow through.
 
 The same rules as over pages. A frame looks at its text, at the pinned first position once that has left the window, at
-the newest N past frames, and at itself. Over pages a second query makes text and pinned position seem at most
-`pinned_cap` frames away; here their keys are turned nearer instead, which gives the same scores.
+the newest N past frames, and at itself. Over pages and in a clip a second query makes text and pinned position seem at
+most `pinned_cap` frames away; in a rollout their keys are turned nearer instead, which gives the same scores.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aapt_ext import reference
+from aapt_ext import ClipText, reference, training_attention
 
 from .block import Block, QKNorm
 from .config import TransformerConfig
@@ -36,30 +36,28 @@ class TextKeys:
     def mask(self, rest: int = 0) -> Tensor | None:
         """[B, 1, 1, S + rest] bool, or None where every token is valid; `rest` keys behind the text are visible."""
         k = self.layers[0][0]
-        return key_mask(self.lengths, k.shape[2], k.device, rest)
+        return reference.key_mask(self.lengths, k.shape[2], k.device, rest)
 
 
-def key_mask(lengths: Sequence[int], tokens: int, device: torch.device, rest: int = 0) -> Tensor | None:
-    if all(length == tokens for length in lengths):
-        return None
-    visible = torch.arange(tokens, device=device) < torch.tensor(lengths, device=device)[:, None]
-    return F.pad(visible, (0, rest), value=True)[:, None, None]
+def heads_first(x: Tensor) -> Tensor:
+    """[B, rows, h, d] as [B, h, rows, d], or back."""
+    return x.transpose(1, 2)
 
 
 def split_heads(x: Tensor, config: TransformerConfig) -> Tensor:
     """[B, rows, D] as [B, h, rows, d]."""
-    return torch.unflatten(x, -1, (config.heads, config.head_dim)).transpose(1, 2)
+    return heads_first(torch.unflatten(x, -1, (config.heads, config.head_dim)))
 
 
 def normed_heads(x: Tensor, weight: Tensor, config: TransformerConfig) -> Tensor:
     """RMSNorm of [B, rows, D] as [B, h, rows, d]; no rotation."""
     heads = torch.unflatten(x, -1, (config.heads, config.head_dim))
-    return reference.qk_norm(reference.wide(heads), weight, config.eps).to(x.dtype).transpose(1, 2)
+    return heads_first(reference.qk_norm(reference.wide(heads), weight, config.eps).to(x.dtype))
 
 
 def merged_heads(x: Tensor) -> Tensor:
     """[B, h, rows, d] as [B, rows, D]."""
-    return x.transpose(1, 2).flatten(2)
+    return heads_first(x).flatten(2)
 
 
 class Look:
@@ -88,15 +86,28 @@ class Look:
         self._space = self._on_device(space_angles(config, height, width))
         self._nearer: dict[int, Tensor] = {}
 
-    def split(self, qkv: Tensor, qk_norm: QKNorm, frames: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k, v [B, h, T, L, d] of the projection [B, T L, 3 D] of these frames, normed and rotated."""
+    def split(
+        self, qkv: Tensor, qk_norm: QKNorm, frames: Sequence[int], seeming: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """What a projection [B, T L, 3 D] of these frames holds, normed and rotated.
+
+        Args:
+            seeming: where each frame seems to be when it looks at text and at the pinned position.
+
+        Returns:
+            q, k, v, and q turned to `seeming` (None where that is None), [B, T, L, h, d] each.
+        """
         config, count = self.config, len(frames)
         batch = qkv.shape[0]
         qkv = qkv.reshape(batch * count, -1, 3, config.heads, config.head_dim)
-        time = self._on_device(time_angles(config, frames)).repeat(batch, 1, 1)
-        q, k, v, _ = reference.norm_and_rotate(qkv, qk_norm.q, qk_norm.k, config.eps, time, self._space)
-        q, k, v = (torch.unflatten(x, 0, (batch, count)).permute(0, 3, 1, 2, 4) for x in (q, k, v))
-        return q, k, v
+
+        def rotation(times: Sequence[int]) -> Tensor:
+            return self._on_device(time_angles(config, times)).repeat(batch, 1, 1)
+
+        time, pinned = rotation(frames), None if seeming is None else rotation(seeming)
+        q, k, v, q_pinned = reference.norm_and_rotate(qkv, qk_norm.q, qk_norm.k, config.eps, time, self._space, pinned)
+        q, k, v = (torch.unflatten(x, 0, (batch, count)) for x in (q, k, v))
+        return q, k, v, None if q_pinned is None else torch.unflatten(q_pinned, 0, (batch, count))
 
     def frame(
         self, layer: int, number: int, q: Tensor, window: Sequence[KeysValues], pinned: KeysValues | None
@@ -128,17 +139,29 @@ class Look:
     def clip(self, layer: int, block: Block, count: int, qkv: Tensor) -> Tensor:
         """Self-attention of a whole clip: [B, T L, 3 D] -> [B, T L, D]."""
         frames = range(self.first, self.first + count)
-        q, k, v = self.split(qkv, block.qk_norm, frames)
-        keys = list(zip(k.unbind(2), v.unbind(2), strict=True))
         if not self.config.causal:
-            whole = self.frame(layer, self.first, q.flatten(2, 3), keys, None)
-            return merged_heads(whole)
-        outputs = []
-        for i in range(count):
-            start = max(0, i - self.config.window)
-            pinned = keys[0] if start > 0 else None
-            outputs.append(self.frame(layer, frames[i], q[:, :, i], keys[start : i + 1], pinned))
-        return merged_heads(torch.cat(outputs, 2))
+            q, k, v, _ = self.split(qkv, block.qk_norm, frames)
+            q, k, v = (heads_first(x.flatten(1, 2)) for x in (q, k, v))
+            return merged_heads(self.frame(layer, self.first, q, [(k, v)], None))
+        seeming = [pinned_time(self.config, number, self.first) for number in frames]
+        nearer = sum(time < number for time, number in zip(seeming, frames, strict=True))
+        q, k, v, q_pinned = self.split(qkv, block.qk_norm, frames, seeming if nearer else None)
+        joint = self.config.text == "joint"
+        out = training_attention(
+            q,
+            k,
+            v,
+            self.config.window,
+            texts=[self._clip_text(text, layer, q.dtype) for text in self.texts] if joint else (),
+            text_of=[self.text_of(number) for number in frames] if joint else None,
+            q_pinned=None if q_pinned is None else q_pinned[:, -nearer:],
+        )
+        return out.flatten(3).flatten(1, 2)
+
+    @staticmethod
+    def _clip_text(text: TextKeys, layer: int, dtype: torch.dtype) -> ClipText:
+        k, v = (heads_first(side.to(dtype)) for side in text.layers[layer])
+        return ClipText(k, v, text.lengths)
 
     def cross(self, layer: int, block: Block, count: int, q: Tensor) -> Tensor:
         """Cross-attention to the text: [B, T L, D] -> [B, T L, D]; neighbours with one prompt go together."""

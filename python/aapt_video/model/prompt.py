@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .attention import KeysValues, key_mask, merged_heads, normed_heads, split_heads
+from aapt_ext.reference import key_mask
+
+from .attention import KeysValues, merged_heads, normed_heads, split_heads
 from .block import Block, TextBlock, TorchOperations, closed, modulation, run_block
 from .config import TransformerConfig
 

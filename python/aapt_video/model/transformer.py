@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from aapt_ext import reference
 
-from .attention import KeysValues, Look, TextKeys, merged_heads
+from .attention import KeysValues, Look, TextKeys, heads_first, merged_heads
 from .block import Block, TorchOperations, closed, modulation, run_block
 from .config import PATCH, TransformerConfig
 from .prompt import check_embedding, cross_keys, joint_keys
@@ -223,7 +223,7 @@ class Transformer(nn.Module):
                 past: list[KeysValues] = past,
                 pinned: KeysValues | None = pinned,
             ) -> Tensor:
-                q, k, v = (part.squeeze(2) for part in look.split(qkv, block.qk_norm, [number]))
+                q, k, v = (heads_first(part[:, 0]) for part in look.split(qkv, block.qk_norm, [number])[:3])
                 new.setdefault(layer, (k, v))  # a recomputation must not replace what later frames have read
                 return merged_heads(look.frame(layer, number, q, [*past, (k, v)], pinned))
 

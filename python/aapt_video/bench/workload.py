@@ -149,7 +149,7 @@ class Workload:
             for page in pages:
                 k, v = torch.randn(shape, generator=source, dtype=pool.dtype, device=pool.device)
                 pool.write(layer, page, k, v)
-        prompt = None if self.embedding is None else engine.write_prompt(None, self.embedding)
+        prompt = None if self.embedding is None else self.generator.write_prompt(engine, self.embedding)
         return replace(state, frame=self.number - 1, first=pages[0], window=tuple(pages[1:]), prompt=prompt)
 
 

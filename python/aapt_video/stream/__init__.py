@@ -1,7 +1,8 @@
 """Streams: video that is made while it is watched.
 
 `state.py` is the one value that a stream is; `window.py` says which pages it sees; `engine.py` steps lists of states;
-`history.py` keeps old ones; `stream.py` is what users hold; `generator.py` opens streams; `folder.py` loads and saves.
+`texts.py` holds their prompts, `history.py` old states; `stream.py` is what users hold, `snapshot.py` what a file holds
+of it; `generator.py` opens streams; `folder.py` loads and saves models.
 """
 
 from .clip import Clip

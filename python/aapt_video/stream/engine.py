@@ -21,7 +21,8 @@ from aapt_video.model import CachedTransformer, FramePlan
 
 from . import window
 from .noise import gaussian
-from .state import Prompt, StreamState
+from .state import StreamState
+from .texts import Texts
 
 
 class Stepped(NamedTuple):
@@ -53,7 +54,8 @@ class Engine:
         self.latent_shape = (self.config.channels, height // space, width // space)
         tokens = self.config.tokens(*self.latent_shape[1:])
         self.pool = weights.page_pool(pages, tokens)
-        self.text_pool = weights.text_pool(prompts) if self.config.text != "none" else None
+        self.texts = Texts(weights, prompts) if self.config.text != "none" else None
+        self.text_pool = None if self.texts is None else self.texts.pool
         self._programs: dict[int, Program] = {}
         self._reserved = 0
 
@@ -97,22 +99,6 @@ class Engine:
         decoder = self.codec.open_decoder(1, self.height, self.width)
         self.codec.decode_step(latent, decoder)
         return StreamState(seed, 0, None, (), None, latent[0].to(self.weights.dtype), decoder, -1)
-
-    def write_prompt(self, words: str | None, embedding: Tensor) -> Prompt:
-        """Runs the text side once; the page is held by the caller.
-
-        Raises:
-            CapacityError: all prompts' pages are in use.
-            ValueError: the embedding does not fit the model.
-        """
-        assert self.text_pool is not None
-        page = self.text_pool.allocate()[0]
-        try:
-            self.weights.write_text(embedding, self.text_pool, page)
-        except BaseException:
-            self.text_pool.release([page])
-            raise
-        return Prompt(words, page, len(embedding))
 
     def hold(self, state: StreamState) -> StreamState:
         """One more holder of a state's pages; returns the state."""

@@ -203,26 +203,25 @@ class Generator:
             return make_clip(stream, frames, controls, progress)
 
     def write_prompt(self, engine: Engine, prompt: str | Tensor | None) -> Prompt:
-        """Encodes a prompt and runs the text side once; its page is held by the caller.
+        """Encodes a prompt and runs the text side once, or shares the page of an equal one; it is held by the caller.
 
         Raises:
             ValueError: the model knows no text, or cannot read this.
         """
-        if self.config.text == "none":
+        if engine.texts is None:
             raise ValueError(f"prompt is {prompt!r}, but this model knows no text; leave it out")
         if isinstance(prompt, Tensor):
             if prompt.ndim != 2:
                 raise ValueError(
                     f"prompt has shape {list(prompt.shape)}; an embedding is [S, {self.config.text_width}]"
                 )
-            return engine.write_prompt(None, prompt)
+            return engine.texts.of_embedding(prompt)
         if self.encoder is None:
             raise ValueError(
                 f"prompt is {prompt!r}, and this model has no text encoder here; give an embedding "
                 f"[S, {self.config.text_width}]"
             )
-        words = prompt or ""
-        return engine.write_prompt(words, self.encoder.encode(words))
+        return engine.texts.of_words(prompt or "", self.encoder.encode)
 
     def engine(self, height: int, width: int) -> Engine:
         """The engine for a picture size; its pools are allocated when it is first asked for.

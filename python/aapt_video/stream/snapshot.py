@@ -21,7 +21,7 @@ from aapt_ext import PagePool
 from aapt_video.codec import CodecState
 
 from .engine import Engine
-from .state import Prompt, StreamState
+from .state import StreamState
 
 if TYPE_CHECKING:
     from .generator import Generator
@@ -81,7 +81,7 @@ def take(stream: Stream, known: Container[str] = ()) -> Snapshot:
         name = f"text-{engine.text_pool.birth(prompt.page)}"
         if name not in known:
             pages[name] = _read(engine.text_pool, prompt.page, prompt.tokens)
-        facts["prompt"] = {"words": prompt.words, "tokens": prompt.tokens, "page": name}
+        facts["prompt"] = {"words": prompt.words, "page": name}
     tensors = {"latent": state.latent, **state.decoder.tensors("decoder.")}
     return Snapshot(facts, {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, pages)
 
@@ -101,10 +101,8 @@ def load_state(generator: Generator, engine: Engine, snapshot: Snapshot) -> Stre
     try:
         for name, page in pages.items():
             _write(engine.pool, page, snapshot.pages[name])
-        if facts["prompt"] is not None and engine.text_pool is not None:
-            (page,) = engine.text_pool.allocate()
-            prompt = Prompt(facts["prompt"]["words"], page, facts["prompt"]["tokens"])
-            _write(engine.text_pool, page, snapshot.pages[facts["prompt"]["page"]])
+        if facts["prompt"] is not None and engine.texts is not None:
+            prompt = engine.texts.of_keys(facts["prompt"]["words"], *snapshot.pages[facts["prompt"]["page"]])
         state = StreamState(
             seed=facts["seed"],
             frame=facts["frame"],

@@ -114,8 +114,8 @@ class Stream:
         written = self._generator.write_prompt(self._engine, prompt)
         self._state = self._engine.hold(replace(before, prompt=written))
         self._engine.release(before)
-        if self._engine.text_pool is not None:
-            self._engine.text_pool.release([written.page])
+        assert self._engine.text_pool is not None
+        self._engine.text_pool.release([written.page])
 
     def rewind(self, frames: int) -> None:
         """Goes back by latent frames, bit for bit; the prompt is the one of then.

@@ -150,6 +150,17 @@ class Codec(nn.Module):
                 f"{shorter + time}"
             )
 
+    def freeze_encoder(self) -> None:
+        """No gradients for what makes latents: only pictures can change."""
+        for part in (self.encoder, self.block_encoder):
+            if part is not None:
+                part.requires_grad_(False)
+
+    def encoding(self) -> dict[str, Tensor]:
+        """What latents depend on: the encoder's weights and the scale, by name."""
+        decoding = ("decoder.", "block_decoder.")
+        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(decoding)}
+
     def prepare_inference(self, dtype: torch.dtype) -> "Codec":
         """Evaluation mode; weights frozen, in `dtype`, channels last. The latents' scale keeps its dtype."""
         self.eval().requires_grad_(False)

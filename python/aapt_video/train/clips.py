@@ -6,6 +6,7 @@ A clip is a function of (seed, its number) and of nothing else.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,10 +172,12 @@ def latents_of(data: VideoDataset, folder: Path, phases: tuple[int, ...], device
 
 
 def codec_fingerprint(folder: Path) -> str:
-    """Tells codecs apart by their weights and configuration."""
-    digest = hashlib.sha256()
-    for name in ("codec.json", "codec.safetensors"):
-        digest.update((folder / name).read_bytes())
+    """Tells apart codecs that make different latents."""
+    codec = load_codec(folder)
+    digest = hashlib.sha256(json.dumps(codec.config.to_dict()["encoder"]).encode())
+    for name, tensor in sorted(codec.encoding().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()[:12]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -42,6 +42,9 @@ class CodecStageConfig:
     run: RunConfig
     codec: CodecConfig = NAMED["world"]
     """Its nets."""
+    train: Literal["both", "decoder"] = "both"
+    """decoder: the encoder and the scale stay those of `init`, so latents and models of it stay valid while pictures
+    get better (AAPT appendix C trains its light decoder so)."""
     optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(weight_decay=1e-4))
     latent_frames: int = 3
     """T, latent frames of a training clip after the first: 1 + 4 T video frames."""
@@ -92,12 +95,16 @@ class CodecStage(Stage[Video]):
         self.config, self.run, self._device = config, config.run, processes.device
         self._data, self._held_out = VideoDataset(places.data), VideoDataset(places.held_out or places.data)
         self._rank = processes.rank
+        if config.train == "decoder" and places.init is None:
+            raise ValueError("train='decoder' needs the codec whose latents it keeps: name its folder (--init)")
         torch.manual_seed(config.run.seed)
         self._started = places.init is not None
         self._codec = load_codec(places.init, processes.device) if places.init else Codec(config.codec)
         if self._codec.config != config.codec:
             raise ValueError(f"init={str(places.init)!r} holds another codec than the configuration asks for")
         self._codec.to(processes.device).train()
+        if config.train == "decoder":
+            self._codec.freeze_encoder()
         self.modules: dict[str, nn.Module] = {"codec": self._codec}
         self.optimisers = {"codec": config.optimiser}
         self.sources = places.describe(self._data)
@@ -164,7 +171,8 @@ class CodecStage(Stage[Video]):
 
     def finish(self) -> None:
         """Gives the latents unit scale."""
-        fit_scale(self._codec, self._whole_clips(self._data, self.config.fit_clips))
+        if self.config.train == "both":
+            fit_scale(self._codec, self._whole_clips(self._data, self.config.fit_clips))
 
     def save(self, out: Path, weights: dict[str, dict[str, Tensor]]) -> None:
         """A codec's folder: `codec.safetensors`, `codec.json`."""

@@ -30,7 +30,7 @@ def world(tmp_path_factory):
     pca_init(codec, videos)
     fit_scale(codec, videos)
     save_codec(codec, root / "codec")
-    latents, codec = latents_of(data, root / "codec", CONFIG.phases, CPU, quiet=True)
+    latents, codec = latents_of(data, root / "codec", CONFIG.phases, CPU, "fp32", quiet=True)
     return data, latents, codec
 
 

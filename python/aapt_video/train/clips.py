@@ -161,13 +161,19 @@ def fit_condition(dataset: VideoDataset, source: ConditionSource, samples: int =
     return Camera(view, tuple(map(float, values.mean(1))), tuple(map(float, deviation)))
 
 
-def latents_of(data: VideoDataset, folder: Path, phases: tuple[int, ...], device: torch.device, quiet: bool) -> Any:
-    """(latents of a dataset under the codec in `folder`, that codec); they are encoded once and stored beside it."""
+def latents_of(
+    data: VideoDataset, folder: Path, phases: tuple[int, ...], device: torch.device, precision: str, quiet: bool
+) -> tuple[LatentDataset, Codec]:
+    """(latents of a dataset under the codec in `folder`, that codec); they are encoded once and stored beside it.
+
+    precision: "bf16" encodes under autocast, "fp32" does not; the latents of each have a folder of their own.
+    """
     codec = load_codec(folder, device)
     codec.eval().requires_grad_(False)
     fingerprint = codec_fingerprint(folder)
-    name = f"{fingerprint}-{''.join(map(str, phases))}"
-    encode_dataset(data, name, fingerprint, _whole(codec, device), _alone(codec, device), phases, quiet=quiet)
+    name = f"{fingerprint}-{precision}-{''.join(map(str, phases))}"
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        encode_dataset(data, name, fingerprint, _whole(codec, device), _alone(codec, device), phases, quiet=quiet)
     return LatentDataset(data, name), codec
 
 
@@ -208,9 +214,9 @@ def _whole(codec: Codec, device: torch.device) -> Callable[[NDArray[np.uint8]], 
         latents, start = [], 0
         while start < video.shape[2]:
             count = codec.config.time if start else 1
-            latents.append(codec.encode_step(video[:, :, start : start + count].to(device), state)[0])
+            latents.append(codec.encode_step(video[:, :, start : start + count].to(device), state)[0].float())
             start += count
-        return torch.stack(latents).float().cpu().numpy()
+        return torch.stack(latents).cpu().numpy()
 
     return encode
 

@@ -53,8 +53,8 @@ class LatentStage(Stage[Clips]):
         held_out = VideoDataset(places.held_out) if places.held_out else data
         if processes.rank > 0:
             processes.wait()  # the first process encodes the data, the others then find the latents
-        latents, self.codec = latents_of(data, places.codec, clips.phases, self.device, quiet)
-        held_latents, _ = latents_of(held_out, places.codec, clips.phases, self.device, quiet)
+        latents, self.codec = latents_of(data, places.codec, clips.phases, self.device, run.precision, quiet)
+        held_latents, _ = latents_of(held_out, places.codec, clips.phases, self.device, run.precision, quiet)
         if processes.rank == 0:
             processes.wait()
         torch.manual_seed(run.seed)

@@ -38,6 +38,14 @@ class Rollout:
     window: tuple[tuple[KeysValues, ...], ...] = ()
     """The newest N positions, oldest first, each in every block."""
 
+    def detached(self) -> Rollout:
+        """The same cache without its gradients: a new segment of a long video starts from it."""
+
+        def cut(frame: tuple[KeysValues, ...]) -> tuple[KeysValues, ...]:
+            return tuple((k.detach(), v.detach()) for k, v in frame)
+
+        return replace(self, first=cut(self.first), window=tuple(map(cut, self.window)))
+
 
 class Transformer(nn.Module):
     """A video diffusion transformer that predicts the velocity noise - x0.

@@ -1,4 +1,4 @@
-"""`aapt-video train codec|diffusion|adapt|distill`: one stage, alone or under torchrun."""
+"""`aapt-video train codec|diffusion|adapt|distill|adversarial`: one stage, alone or under torchrun."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from .adapt import AdaptConfig, AdaptStage
+from .adversarial import AdversarialConfig, AdversarialStage
 from .codec import CodecStage, CodecStageConfig
 from .diffusion import DiffusionConfig, DiffusionStage
 from .distill import DistillConfig, DistillStage
-from .loop import Interrupted, NotFinite, Trainer
+from .loop import Collapsed, Interrupted, NotFinite, Trainer
 from .parallel import Processes
 from .places import Places
 from .settings import load_settings
@@ -64,19 +65,33 @@ class Distill(Arguments, _Latent):
     __doc__ = Arguments.__doc__
 
 
+@dataclass(frozen=True)
+class _Players(_Latent):
+    discriminator: Path
+    """Result of the adapt stage, or of an earlier adversarial phase: what the discriminator starts from."""
+
+
+@dataclass(frozen=True)
+class Adversarial(Arguments, _Players):
+    __doc__ = Arguments.__doc__
+
+
 STAGES: dict[type[Arguments], tuple[type[Any], type[Any]]] = {
     Codec: (CodecStageConfig, CodecStage),
     Diffusion: (DiffusionConfig, DiffusionStage),
     Adapt: (AdaptConfig, AdaptStage),
     Distill: (DistillConfig, DistillStage),
+    Adversarial: (AdversarialConfig, AdversarialStage),
 }
 
 
 def run(arguments: Arguments) -> None:
-    """Trains the stage that the arguments are of. Ends with status 130 when interrupted, 1 when a number is NaN."""
+    """Trains the stage that the arguments are of. Ends with status 130 when interrupted, 1 when a number is NaN
+    or the stage has collapsed."""
     config_kind, stage_kind = STAGES[type(arguments)]
     config = load_settings(config_kind, arguments.config)
-    places = Places(arguments.data, arguments.held_out, getattr(arguments, "codec", None), arguments.init)
+    before = {name: getattr(arguments, name, None) for name in ("codec", "init", "discriminator")}
+    places = Places(arguments.data, arguments.held_out, **before)
     processes = Processes.start(arguments.device)
     try:
         stage = stage_kind(config, places, processes, arguments.quiet)
@@ -86,7 +101,7 @@ def run(arguments: Arguments) -> None:
     except Interrupted as stop:
         print(f"{arguments.out}: {stop}", file=sys.stderr)
         sys.exit(130)
-    except NotFinite as alarm:
+    except (Collapsed, NotFinite) as alarm:
         print(f"{arguments.out}: {alarm}", file=sys.stderr)
         sys.exit(1)
     finally:

@@ -28,7 +28,7 @@ from .parallel import Processes, fill, let_go, shard_like, whole
 from .random_state import random_state, set_random_state
 from .record import environment, now, read_record, write_record
 from .settings import to_toml, to_values
-from .stage import Stage
+from .stage import Collapsed, Loss, Stage
 
 
 class NotFinite(RuntimeError):
@@ -82,6 +82,7 @@ class Trainer:
 
         Raises:
             NotFinite: see there.
+            Collapsed: the stage says so; the checkpoints are from before.
             Interrupted: SIGINT or SIGTERM came; calling again in a new process goes on from here.
         """
         writes = self.processes.rank == 0
@@ -112,16 +113,18 @@ class Trainer:
         run = self.run
         with ThreadPoolExecutor(1) as reader:
             ahead = self._read(reader, self.step)
+            values: dict[str, float] = {}  # the newest of every module: not each has a turn in every update
             while self.step < run.steps:
                 begun = time.perf_counter()
                 parts, ahead = ahead, self._read(reader, self.step + 1)
-                values = self.update([part.result() for part in parts])
+                values |= self.update([part.result() for part in parts])
                 self.seconds += time.perf_counter() - begun
                 monitor.advance()
                 if self.step % run.log_every == 0 or self.step == run.steps:
                     values["tokens/s"] = monitor.rate()
                     monitor.scalars(self.step, values)
-                    monitor.show(loss=f"{values['loss']:.4f}", tokens_s=f"{values['tokens/s']:.0f}")
+                    shown = {name: f"{value:.4f}" for name, value in values.items() if name.endswith("loss")}
+                    monitor.show(**shown, tokens_s=f"{values['tokens/s']:.0f}")
                 if run.measure_every and self.step % run.measure_every == 0 and self.step < run.steps:
                     self._measure(monitor)
                 stopping = self.processes.any(self._asked_to_stop)
@@ -137,28 +140,36 @@ class Trainer:
             NotFinite: a gradient is not finite. No module whose turn it was has changed; that state is saved.
         """
         values: dict[str, float] = {}
-        turns = self.stage.turns(self.step)
-        for turn in turns:
-            prefix = f"{turn}/" if len(turns) > 1 else ""
+        for turn in self.stage.turns(self.step):
+            prefix = f"{turn}/" if len(self.stage.modules) > 1 else ""
             optimiser = self.optimisers[turn]
             optimiser.zero_grad()
             sums: dict[str, Tensor] = {}
             for part in parts:
-                with self._autocast():
-                    loss = self.stage.loss(self.step, part, turn)
-                (loss.total / len(parts)).backward()  # type: ignore[no-untyped-call]
-                for name, value in {"loss": loss.total, **loss.scalars}.items():
-                    sums[name] = sums.get(name, 0) + value.detach().float() / len(parts)
+                for loss in self._losses(part, turn):
+                    (loss.total / len(parts)).backward()  # type: ignore[no-untyped-call]
+                    for name, value in {"loss": loss.total, **loss.scalars}.items():
+                        sums[name] = sums.get(name, 0) + value.detach().float() / len(parts)
             means = self.processes.mean({prefix + name: float(value) for name, value in sums.items()})
             norm = float(clip_gradients(optimiser.gradients(), self.run.clip))
             if not all(map(_finite, (norm, means[f"{prefix}loss"]))):
                 self._alarm(turn, norm, means[f"{prefix}loss"])
+            self.stage.check(means)
             rate = optimiser.step(self.step)
             optimiser.zero_grad()
             self.averages[turn].update(self.step + 1)
             values |= means | {f"{prefix}gradient": norm, f"{prefix}lr": rate}
         self.step += 1
         return values
+
+    def _losses(self, part: Any, turn: str) -> Iterator[Loss]:
+        losses = iter(self.stage.losses(self.step, part, turn))
+        while True:
+            with self._autocast():
+                loss = next(losses, None)
+            if loss is None:
+                return
+            yield loss
 
     def _alarm(self, turn: str, norm: float, loss: float) -> None:
         self.checkpoint()
@@ -186,6 +197,7 @@ class Trainer:
     def _measure(self, monitor: Monitor) -> dict[str, float]:
         with self.averaged(), torch.no_grad(), self._autocast():
             values = self.processes.mean(self.stage.measure())
+            self.stage.check(values)
             frames = self.stage.show()
         if values:
             monitor.scalars(self.step, values)
@@ -227,7 +239,13 @@ class Trainer:
         for name, optimiser in self.optimisers.items():
             state = optimiser.state()
             moments[name] = flatten({key: {k: whole(v) for k, v in value.items()} for key, value in state.items()})
-        return {"weights": flatten(self._weights()), "ema": flatten(averages), "optimiser": flatten(moments)}
+        kept = {name: whole(tensor) for name, tensor in self.stage.kept.items()}
+        return {
+            "weights": flatten(self._weights()),
+            "ema": flatten(averages),
+            "optimiser": flatten(moments),
+            **({"kept": kept} if kept else {}),
+        }
 
     @torch.no_grad()
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -249,6 +267,8 @@ class Trainer:
             for key, state in unflatten(values).items():
                 like = optimiser.parameters[key]
                 optimiser.set_state(key, {k: shard_like(v, like) for k, v in state.items()})
+        for name, tensor in self.stage.kept.items():
+            fill(tensor, tensors["kept"][name])
         set_random_state(checkpoint.facts["random"], tensors["random"])
         self.step, self.seconds = checkpoint.step, checkpoint.facts["seconds"]
         self.started = checkpoint.facts["started"]
@@ -279,4 +299,4 @@ def _finite(value: float) -> bool:
     return value - value == 0
 
 
-__all__ = ["Interrupted", "NotFinite", "Trainer", "read_record"]
+__all__ = ["Collapsed", "Interrupted", "NotFinite", "Trainer", "read_record"]

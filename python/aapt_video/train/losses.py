@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
@@ -68,6 +69,23 @@ def consistency_loss(student: Velocity, teacher: Velocity, x_t: Tensor, t: Tenso
         x_r = x_t - like(t - r, x_t) * teacher(x_t, t).float()
         target = clean(x_r, student(x_r, r).float(), r)
     return (prediction - target).square().mean()
+
+
+def relativistic_loss(winner: Tensor, loser: Tensor) -> Tensor:
+    """softplus(loser - winner), the mean over logits: small where `winner` looks more real than `loser` (R3GAN).
+
+    The discriminator's loss has the real clip as winner, the generator's the generated one. AAPT equation 1 writes the
+    same as log-likelihoods to be maximised.
+    """
+    return F.softplus(loser - winner).mean()
+
+
+def approximate_penalty(logits: Tensor, perturbed: Tensor) -> Tensor:
+    """(D(x) - D(x + sigma n))^2, the mean over logits: sigma^2 |grad D|^2 in a random direction (APT section 3.3).
+
+    Of real clips it is R1, of generated ones R2; no second derivative is needed.
+    """
+    return (logits - perturbed).square().mean()
 
 
 def reconstruction_loss(video: Tensor, truth: Tensor, gradient: float = 0.0) -> Tensor:

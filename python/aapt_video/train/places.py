@@ -24,6 +24,8 @@ class Places:
     """Result of the codec stage; latent stages need it."""
     init: Path | None = None
     """Result of the stage before."""
+    discriminator: Path | None = None
+    """Result of `adapt`, or of an earlier adversarial phase: what the discriminator starts from."""
 
     def describe(self, data: VideoDataset) -> dict[str, Any]:
         """For the record."""
@@ -31,7 +33,8 @@ class Places:
         sources["held_out"] = describe_data(VideoDataset(self.held_out)) if self.held_out else "none: measured on data"
         if self.codec:
             sources["codec"] = codec_fingerprint(self.codec)
-        if self.init:
-            before = read_record(self.init) or {}
-            sources["init"] = {key: before.get(key) for key in ("stage", "updates", "commit", "finished", "measured")}
+        for name, folder in (("init", self.init), ("discriminator", self.discriminator)):
+            if folder:
+                before = read_record(folder) or {}
+                sources[name] = {key: before.get(key) for key in ("stage", "updates", "commit", "finished", "measured")}
         return sources

@@ -87,6 +87,20 @@ class Predictor(nn.Module):
         out: Tensor = self.transformer(noisy, previous, t, condition, text, recompute=recompute)
         return out
 
+    def features(
+        self,
+        noisy: Tensor,
+        previous: Tensor,
+        t: Tensor,
+        condition: Tensor | None,
+        prompts: Sequence[str],
+        blocks: Sequence[int],
+        recompute: bool = False,
+    ) -> list[Tensor]:
+        """The tokens after each of `blocks` (counted from 1), [B, T, L, D] each; arguments as of `forward`."""
+        text = self._keys(prompts, t)
+        return self.transformer.features(noisy, previous, t, condition, text, blocks=blocks, recompute=recompute)
+
     def roll(
         self,
         rollout: Rollout,

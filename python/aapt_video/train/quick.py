@@ -22,6 +22,7 @@ from aapt_video.video import contact_sheet, write_mp4
 from aapt_video.worlds.dataset import VideoDataset
 
 from .adapt import AdaptConfig, AdaptStage
+from .adversarial import AdversarialConfig, AdversarialStage
 from .clips import ClipConfig, controls
 from .codec import CodecStage, CodecStageConfig
 from .diffusion import DiffusionConfig, DiffusionStage
@@ -50,8 +51,8 @@ _SIZE = (64, 48)
 
 @dataclass(frozen=True)
 class Quick:
-    """Train a tiny world from nothing: data, codec, diffusion, adaptation, distillation, and a clip of the result. A
-    run that was stopped is continued."""
+    """Train a tiny world from nothing: data, codec, diffusion, adaptation, distillation, adversarial training, and a
+    clip of the result. A run that was stopped is continued."""
 
     out: Path = Path("runs/quick")
     """Folder of everything that is made."""
@@ -93,7 +94,9 @@ def quick(arguments: Quick) -> dict[str, Any]:
         stage = kind(config, places, processes, arguments.quiet)
         trainer = Trainer(stage, out / name, processes, arguments.quiet)
         measured[name] = trainer.fit()
-        places = replace(places, codec=out / "codec", init=None if name == "codec" else out / name)
+        done = {"codec": "codec", "adapt": "discriminator"}.get(name)
+        places = replace(places, **({done: out / name} if done else {}))
+        places = replace(places, init=None if name == "codec" else out / name)
         clock.lap(name, at_least=trainer.seconds)  # of a run that was continued, its updates count
     student: Predictor = stage.predictor
     width, height = _SIZE
@@ -144,6 +147,7 @@ def _stages(arguments: Quick) -> list[tuple[str, Any, Any]]:
             DistillStage,
             DistillConfig(run_of(400, 16), grid=6, clips=clips, optimiser=OptimiserConfig(lr=1e-4)),
         ),
+        ("adversarial", AdversarialStage, AdversarialConfig(run_of(200, 8), clips=clips, warmup=20)),
     ]
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from aapt_video.model import Rollout
+from aapt_video.model import Rollout, TextKeys
 
 from .clips import Clips
 from .losses import Velocity, clean
@@ -59,6 +59,59 @@ def one_step(model: Predictor, clips: Clips, noise: Tensor) -> Tensor:
     return clean(noise, predicted(model, clips, clips.previous)(noise, t).float(), t)
 
 
+class Roller:
+    """Generates position after position from latent 0, each recycling the one before; call it for the next ones.
+
+    With one step (the default grid) this is what a stream does, by functional caches that gradients flow through.
+    With more, each timestep has a cache of its own, since all positions of a clip share their timestep.
+
+    Args:
+        latent: [B, C, h, w], latent 0.
+        prompts: B texts.
+        grid: [steps + 1], ascending from 0 to 1.
+        detach: the recycled latent carries no gradient (student forcing).
+    """
+
+    def __init__(
+        self,
+        model: Predictor,
+        latent: Tensor,
+        prompts: Sequence[str],
+        grid: Sequence[float] | Tensor = (0.0, 1.0),
+        recompute: bool = False,
+        detach: bool = True,
+    ) -> None:
+        self._model, self._prompts, self._previous = model, prompts, latent
+        self._recompute, self._detach = recompute, detach
+        self._times = [float(t) for t in grid][::-1]
+        self._caches = [Rollout() for _ in self._times[:-1]]
+        self._texts = self._read()
+
+    def _read(self) -> list[TextKeys | None]:
+        return [self._model.text_keys(self._prompts, t) for t in self._times[:-1]]
+
+    def __call__(self, noise: Tensor, condition: Tensor | None) -> Tensor:
+        """The next T latents [B, T, C, h, w]; noise of this shape, condition [B, T, channels, h, w] or None."""
+        latents = []
+        for k in range(noise.shape[1]):
+            x, now = noise[:, k], None if condition is None else condition[:, k]
+            for i, (t, r) in enumerate(pairwise(self._times)):
+                x0, self._caches[i] = self._model.roll(
+                    self._caches[i], x, self._previous, t, now, self._texts[i], self._recompute
+                )
+                x0 = x0.float()
+                x = x0 if r == 0 else x - (t - r) * (x - x0) / t
+            latents.append(x)
+            self._previous = x.detach() if self._detach else x
+        return torch.stack(latents, 1)
+
+    def cut(self) -> None:
+        """Lets the gradients of the past go: what comes now is a segment with a backward pass of its own."""
+        self._caches = [cache.detached() for cache in self._caches]
+        self._previous = self._previous.detach()
+        self._texts = self._read()
+
+
 def roll_out(
     model: Predictor,
     clips: Clips,
@@ -67,30 +120,5 @@ def roll_out(
     recompute: bool = False,
     detach: bool = True,
 ) -> Tensor:
-    """Generates position after position from latent 0, each recycling the one before.
-
-    With one step (the default grid) this is what a stream does, by functional caches that gradients flow through.
-    With more, each timestep has a cache of its own, since all positions of a clip share their timestep.
-
-    Args:
-        noise: [B, T, C, h, w].
-        grid: [steps + 1], ascending from 0 to 1.
-        detach: the recycled latent carries no gradient (student forcing).
-
-    Returns:
-        [B, T, C, h, w].
-    """
-    times = [float(t) for t in grid][::-1]
-    texts = [model.text_keys(clips.prompts, t) for t in times[:-1]]
-    caches = [Rollout() for _ in times[:-1]]
-    previous, latents = clips.latents[:, 0], []
-    for k in range(noise.shape[1]):
-        x = noise[:, k]
-        condition = None if clips.condition is None else clips.condition[:, k]
-        for i, (t, r) in enumerate(pairwise(times)):
-            x0, caches[i] = model.roll(caches[i], x, previous, t, condition, texts[i], recompute)
-            x0 = x0.float()
-            x = x0 if r == 0 else x - (t - r) * (x - x0) / t
-        latents.append(x)
-        previous = x.detach() if detach else x
-    return torch.stack(latents, 1)
+    """All positions of some clips, generated one after the other: [B, T, C, h, w]; see `Roller`."""
+    return Roller(model, clips.latents[:, 0], clips.prompts, grid, recompute, detach)(noise, clips.condition)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
@@ -76,6 +77,10 @@ class Loss:
     """Further scalars for the log; no gradients are taken from them."""
 
 
+class Collapsed(RuntimeError):
+    """The training has failed in a way that more of it does not mend; the newest checkpoint is from before."""
+
+
 class Stage(ABC, Generic[Batch]):
     """A unit of training work: modules, what they learn from, and what is measured and shown.
 
@@ -95,6 +100,8 @@ class Stage(ABC, Generic[Batch]):
     """Data and weights that the stage began from; goes into the record."""
     tokens: int
     """Work in one clip, for the rate on the progress bar."""
+    kept: Mapping[str, Tensor] = MappingProxyType({})
+    """Tensors beside the modules that go into a checkpoint; the same in every process, changed in place."""
 
     def turns(self, step: int) -> Sequence[str]:
         """Names of the modules that update `step` trains, one after the other, each with its own loss."""
@@ -111,6 +118,18 @@ class Stage(ABC, Generic[Batch]):
     @abstractmethod
     def loss(self, step: int, batch: Batch, turn: str) -> Loss:
         """The loss of the module whose turn it is; runs under autocast."""
+
+    def losses(self, step: int, batch: Batch, turn: str) -> Iterator[Loss]:
+        """The loss in parts that add up; each has its backward pass before the next is computed."""
+        yield self.loss(step, batch, turn)
+
+    def check(self, values: Mapping[str, float]) -> None:
+        """Looks at scalars of all processes, before they change any weight.
+
+        Raises:
+            Collapsed: it would be a waste to go on.
+        """
+        return None
 
     def measure(self) -> dict[str, float]:
         """Figures on held-out clips; the modules have their averaged weights meanwhile."""

@@ -1,0 +1,263 @@
+"""Stage `adversarial`: the one-step model learns from its own past (AAPT sections 3.4 and 3.5).
+
+Student forcing: from the given latent 0 the generator makes every latent from its own, through its cache, as at
+inference; gradients flow through the cached keys, not through the recycled frame. The discriminator then judges the
+whole clip in one parallel pass. Long video: segments that overlap, each judged alone, with the cache cut between them
+and a backward pass after each, so memory stays that of one segment. Real segments after the first are windows from the
+middle of the same longer clips, of the same length and overlap, under the same conditions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from aapt_video.worlds.dataset import VideoDataset
+
+from .clips import ClipConfig, Clips, ConditionSource
+from .codec import edge_energy
+from .collapse import Health, Limits
+from .discriminator import DiscriminatorConfig, load_discriminator, save_discriminator
+from .latent_stage import LatentStage, first_clips
+from .losses import approximate_penalty, relativistic_loss
+from .optimiser import OptimiserConfig
+from .parallel import Processes
+from .places import Places
+from .predictor import Predictor, load_predictor, save_predictor
+from .sampling import Roller, roll_out
+from .stage import Loss, Noise, RunConfig
+
+GENERATOR, DISCRIMINATOR = "generator", "discriminator"
+
+
+def _rmsprop(lr: float) -> OptimiserConfig:
+    """Adam with betas (0, 0.9) is RMSProp with alpha 0.9."""
+    return OptimiserConfig(lr=lr, betas=(0.0, 0.9), schedule="constant")
+
+
+@dataclass(frozen=True)
+class AdversarialConfig:
+    """Segments, losses, and the two players."""
+
+    run: RunConfig
+    condition: ConditionSource = "camera"
+    """As in the stages before."""
+    clips: ClipConfig = field(default_factory=ClipConfig)
+    """`frames` is T of a segment: the discriminator judges 1 + T latents at a time."""
+    segments: int = 1
+    """Segments of a generated video."""
+    overlap: int = 3
+    """Latents of a segment, after the first, that were the end of the segment before."""
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    sigma: float = 0.1
+    """Standard deviation of the noise in the approximated R1 and R2, against latents of unit scale."""
+    penalty: float = 100.0
+    """Weight of both; times sigma^2 it is the weight of a squared gradient."""
+    warmup: int = 40
+    """Updates at the start that train the discriminator alone: its head is new."""
+    generator_every: int = 1
+    """Updates of the discriminator per update of the generator."""
+    generator_optimiser: OptimiserConfig = field(default_factory=lambda: _rmsprop(1e-5))
+    discriminator_optimiser: OptimiserConfig = field(default_factory=lambda: _rmsprop(3e-5))
+    limits: Limits = field(default_factory=Limits)
+    """What counts as collapse."""
+    held_out_clips: int = 12
+    """Clips that are measured."""
+
+    def __post_init__(self) -> None:
+        if self.segments < 1 or self.generator_every < 1:
+            raise ValueError("segments and generator_every must be >= 1")
+        if not 1 <= self.overlap <= self.clips.frames:
+            raise ValueError(f"overlap={self.overlap} must be 1 to clips.frames={self.clips.frames}")
+        if self.sigma <= 0 or self.penalty < 0 or self.warmup < 0:
+            raise ValueError("sigma must be positive, penalty and warmup must not be negative")
+
+    @property
+    def step(self) -> int:
+        """Latents that each segment after the first adds."""
+        return 1 + self.clips.frames - self.overlap
+
+    @property
+    def positions(self) -> int:
+        """Latents that are generated in all."""
+        return self.clips.frames + (self.segments - 1) * self.step
+
+
+class AdversarialStage(LatentStage):
+    """Trains generator and discriminator.
+
+    Args:
+        places: `data`, `codec`, `held_out`; `init` is the result of `distill`, or of an earlier phase; `discriminator`
+            that of `adapt`, or of an earlier phase.
+    """
+
+    name: ClassVar[str] = "adversarial"
+    config: AdversarialConfig
+
+    def __init__(self, config: AdversarialConfig, places: Places, processes: Processes, quiet: bool = False) -> None:
+        if places.discriminator is None:
+            raise ValueError("discriminator is not given: name the folder of the adapt stage's result")
+        whole = replace(config.clips, frames=config.positions)
+        super().__init__(
+            config, config.run, whole, config.generator_optimiser, config.condition, config.held_out_clips,
+            places, processes, quiet,
+        )  # fmt: skip
+        window = 1 + config.clips.frames
+        self.discriminator = load_discriminator(places.discriminator, config.discriminator, window).to(self.device)
+        self.health = Health(config.limits)
+        self.kept = {"health": self.health.averages}
+        self.modules = {GENERATOR: self.predictor, DISCRIMINATOR: self.discriminator}
+        self.optimisers = {GENERATOR: config.generator_optimiser, DISCRIMINATOR: config.discriminator_optimiser}
+
+    def _build(self, data: VideoDataset, places: Places, condition: ConditionSource) -> Predictor:
+        if places.init is None:
+            raise ValueError("init is not given: name the folder of the distill stage's result (--init)")
+        student = load_predictor(places.init)
+        if not student.config.transformer.causal:
+            raise ValueError(f"init={str(places.init)!r} is bidirectional: adapt and distil it first")
+        return student
+
+    # -- training --
+
+    def turns(self, step: int) -> Sequence[str]:
+        config = self.config
+        if step < config.warmup or (step - config.warmup + 1) % config.generator_every:
+            return (DISCRIMINATOR,)
+        return (DISCRIMINATOR, GENERATOR)
+
+    def loss(self, step: int, batch: Clips, turn: str) -> Loss:
+        (loss,) = self.losses(step, batch, turn)
+        return loss
+
+    def losses(self, step: int, batch: Clips, turn: str) -> Iterator[Loss]:
+        clips = batch.to(self.device)
+        noise = Noise(self.run.seed, clips.numbers, self.device, purpose=4 if turn == DISCRIMINATOR else 5)
+        epsilon = noise.normal(*clips.x0.shape[1:])
+        times = noise.uniform(self.config.segments)
+        judge = self._judge_for_generator if turn == GENERATOR else self._judge_for_discriminator
+        with torch.set_grad_enabled(turn == GENERATOR):
+            roller = Roller(self.predictor, clips.latents[:, 0], clips.prompts, recompute=self.run.recompute)
+        fake = clips.latents[:, :1]
+        for segment in range(self.config.segments):
+            begin, end = self._span(segment)
+            given = fake[:, -(self.config.overlap if segment else 1) :].detach()
+            new = slice(begin + given.shape[1] - 1, end - 1)  # position k, from 1 on, has index k - 1
+            condition = None if clips.condition is None else clips.condition[:, new]
+            with torch.set_grad_enabled(turn == GENERATOR):
+                fake = torch.cat([given, roller(epsilon[:, new], condition)], 1)
+            loss = judge(clips, slice(begin, end), fake, times[:, segment], noise)
+            scalars = {name: value / self.config.segments for name, value in loss.scalars.items()}
+            yield Loss(loss.total / self.config.segments, scalars)
+            with torch.set_grad_enabled(turn == GENERATOR):
+                roller.cut()
+
+    def _span(self, segment: int) -> tuple[int, int]:
+        """The latents of a segment, from and up to."""
+        begin = segment * self.config.step
+        return begin, begin + 1 + self.config.clips.frames
+
+    def _condition(self, clips: Clips, span: slice) -> Tensor | None:
+        """Of latent k at k; nothing led to latent 0."""
+        if clips.condition is None:
+            return None
+        height, width = clips.latents.shape[-2:]
+        fitted = self.predictor.config.condition
+        still = torch.from_numpy(fitted.pack(fitted.still()[None], height, width)).to(clips.condition)
+        whole = torch.cat([still[None].expand(len(clips.condition), -1, -1, -1, -1), clips.condition], 1)
+        return whole[:, span]
+
+    def _judge_for_generator(self, clips: Clips, span: slice, fake: Tensor, t: Tensor, noise: Noise) -> Loss:
+        condition = self._condition(clips, span)
+        with _frozen(self.discriminator):
+            with torch.no_grad():
+                real_logits = self.discriminator(clips.latents[:, span], condition, clips.prompts, t)
+            fake_logits = self.discriminator(fake, condition, clips.prompts, t, self.run.recompute)
+        return Loss(relativistic_loss(fake_logits, real_logits), {})
+
+    def _judge_for_discriminator(self, clips: Clips, span: slice, fake: Tensor, t: Tensor, noise: Noise) -> Loss:
+        config, real = self.config, clips.latents[:, span]
+        condition = self._condition(clips, span)
+        perturbed = [x + config.sigma * noise.normal(*x.shape[1:]) for x in (real, fake)]
+        logits = self.discriminator(
+            torch.cat([real, fake, *perturbed]),
+            None if condition is None else condition.repeat(4, 1, 1, 1, 1),
+            clips.prompts * 4,
+            t.repeat(4),
+            self.run.recompute,
+        )
+        on_real, on_fake, near_real, near_fake = logits.chunk(4)
+        r1, r2 = approximate_penalty(on_real, near_real), approximate_penalty(on_fake, near_fake)
+        contest = relativistic_loss(on_real, on_fake)
+        scalars = {
+            "contest": contest,
+            "gap": (on_real - on_fake).mean(),
+            "r1": r1,
+            "r2": r2,
+            "logit": logits.mean(),
+            "motion": motion(fake) / motion(real),
+        }
+        return Loss(contest + config.penalty * (r1 + r2), scalars)
+
+    def check(self, values: Mapping[str, float]) -> None:
+        self.health.check(values)
+
+    # -- looking --
+
+    def measure(self) -> dict[str, float]:
+        """Of rollouts on held-out clips: motion, edges and PSNR, at the beginning and at the end; the spread over
+        noise; and by how much the discriminator prefers the real clips."""
+        clips, noise = self.held_out, self.held_out_noise()
+        rolled, other = (roll_out(self.predictor, clips, x) for x in (noise, noise.roll(1, 0)))
+        frames = 1 + self.config.clips.frames
+        span, t = slice(0, frames), torch.full((len(noise),), 0.5, device=self.device)
+        condition = self._condition(clips, span)
+        whole = torch.cat([clips.latents[:, :1], rolled], 1)
+        on_real, on_fake = (self.discriminator(x[:, span], condition, clips.prompts, t) for x in (clips.latents, whole))
+        values = {
+            "held_out/gap": float((on_real - on_fake).mean()),
+            "held_out/motion": float(motion(rolled) / motion(clips.x0)),
+            "held_out/spread": float((rolled - other)[:, -1].std() / 2**0.5),
+        }
+        real, made = self.pictures(clips.x0, clips), self.pictures(rolled, clips)
+        for name, part in (("first", slice(0, 8)), ("last", slice(-8, None))):
+            error = (real[:, :, part] - made[:, :, part]).square().mean()
+            values[f"held_out/psnr_{name}"] = float(10 * torch.log10(4 / error))
+            values[f"held_out/edges_{name}"] = float(edge_energy(made[:, :, part]) / edge_energy(real[:, :, part]))
+        return values
+
+    def show(self) -> Tensor:
+        """Real frames over frames that the generator made from its own."""
+        with torch.no_grad():
+            return self.side_by_side(roll_out(self.predictor, first_clips(self.held_out, 1), self.held_out_noise()[:1]))
+
+    def save(self, out: Path, weights: dict[str, dict[str, Tensor]]) -> None:
+        """The generator as `model.*`, and the discriminator for a later phase."""
+        save_predictor(out, self.predictor.config, weights[GENERATOR])
+        save_discriminator(out, self.discriminator, weights[DISCRIMINATOR])
+
+    def shards(self, name: str) -> tuple[Sequence[Sequence[nn.Module]], Sequence[str]]:
+        return self.predictor.shards() if name == GENERATOR else self.discriminator.shards()
+
+
+def motion(latents: Tensor) -> Tensor:
+    """Mean |x_k - x_(k-1)| of [B, T, ...]: the earliest sign of a video that stands still."""
+    return latents.diff(dim=1).abs().mean()
+
+
+@contextmanager
+def _frozen(module: nn.Module) -> Iterator[None]:
+    """Gradients pass through the module and leave none in it."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aapt_video.serve.path import follow, parse_path
-from aapt_video.serve.steering import Rig, Speeds, Wish, motion
+from aapt_video.serve.steering import OwnSpeeds, Rig, Wish, motion
+from aapt_video.stream import Speeds
 from aapt_video.worlds.camera import camera_to_world, integrate_motion, relative_se3
 
 FPS = 24.0
@@ -96,6 +97,23 @@ def test_a_way_without_a_hurry_is_within_the_speeds(words: str) -> None:
 def test_what_is_no_way_is_quoted_with_a_remedy(words: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         follow(words, SPEEDS, FPS)
+
+
+def test_a_camera_that_only_turns_is_not_asked_to_walk() -> None:
+    turning = Speeds(move=0)
+    assert follow("left 90", turning, FPS).shape[0] > 1
+    with pytest.raises(ValueError, match="only turns"):
+        follow("forward 2s", turning, FPS)
+    rig = Rig(turning)
+    assert np.allclose(rig.step(Wish(forward=1, turn=1))[:, :3, 3], 0)
+
+
+def test_speeds_that_are_given_replace_the_worlds_one_by_one() -> None:
+    world = Speeds(move=7, turn=1)
+    assert OwnSpeeds().over(world) == world
+    assert OwnSpeeds(turn=4, tilt=0.5).over(world) == Speeds(move=7, turn=4, tilt=0.5)
+    with pytest.raises(ValueError, match="must be positive"):
+        OwnSpeeds(turn=0).over(world)
 
 
 @given(st.text(max_size=40))

@@ -18,8 +18,7 @@ from PIL import Image
 from aapt_video.cli import main
 from aapt_video.serve.generate import in_steps, listen, read_image
 from aapt_video.serve.path import follow
-from aapt_video.serve.steering import Speeds
-from aapt_video.stream import load, save_generator
+from aapt_video.stream import Speeds, load, save_generator
 from aapt_video.video import write_mp4
 
 

@@ -21,7 +21,7 @@ from aapt_video.inspection import Inspect, lines
 from aapt_video.model import NAMED, Transformer, TransformerConfig, named_config
 from aapt_video.model.size import size
 from aapt_video.model.text import ByteEncoder
-from aapt_video.stream import Limits, Start, load, save_generator
+from aapt_video.stream import Limits, Speeds, Start, load, save_generator
 from aapt_video.stream.history import SNAPSHOT_EVERY
 
 
@@ -75,10 +75,11 @@ def test_a_long_generation_shows_its_rate(capsys: pytest.CaptureFixture[str], mo
 def test_a_folder_gives_the_same_bits_back(tmp_path: Path) -> None:
     generator = tiny_generator()
     generator.gallery = (Start(Image.fromarray(picture(1)), "one"), Start(Image.fromarray(picture(2)), None))
+    generator.speeds = Speeds(move=1.5, tilt=2)
     save_generator(generator, tmp_path / "tiny")
     loaded = load(tmp_path / "tiny", device="cpu", dtype=torch.float32, limits=Limits(1, 0))
     assert aapt_video.load is load
-    assert loaded.fingerprint() == generator.fingerprint()
+    assert loaded.fingerprint() == generator.fingerprint() and loaded.speeds == generator.speeds
     for seed in range(3):
         shown = []
         for one in (generator, loaded):

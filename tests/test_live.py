@@ -36,7 +36,7 @@ from aapt_video.serve.client import (
     Step,
     connect,
 )  # fmt: skip
-from aapt_video.stream import load, save_generator
+from aapt_video.stream import Speeds, load, save_generator
 
 SECONDS = 120  # a step of the tiny model takes milliseconds; a loaded machine may take far longer
 
@@ -211,6 +211,21 @@ def test_h264_decodes_to_the_pictures_whatever_was_dropped() -> None:
             await client.expect("format")
             while (await watch(client, 1))[0].packets[0].kind is not Kind.JPEG:
                 pass
+
+    run(test())
+
+
+def test_a_world_is_walked_at_its_own_speeds() -> None:
+    async def test() -> None:
+        generator = tiny_world()
+        generator.speeds = Speeds(move=0.5, turn=7, tilt=1, acceleration=0.1)
+        async with serving(generator) as served, connect(served.url) as client:
+            assert client.world["moves"] and client.world["tilt"]
+            await client.send(Open())
+            await client.expect("opened")
+            assert served.live.streams[f"{client.session}.0"].rig.speeds == generator.speeds
+        async with serving(generator, speeds=Speeds(move=0)) as served, connect(served.url) as client:
+            assert not client.world["moves"] and not client.world["tilt"]
 
     run(test())
 

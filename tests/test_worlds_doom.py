@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aapt_video.stream import Speeds
 from aapt_video.worlds.camera import project, relative_motion
 from aapt_video.worlds.dataset import VideoDataset
 from aapt_video.worlds.making import MakeOptions, ShardsFailed, make_dataset
@@ -66,6 +67,7 @@ def test_a_dataset_holds_clips_of_the_maps_with_camera_control_and_captions(made
     index = dataset.index
     assert index["versions"]["vizdoom"].startswith("1.3")
     assert "Freedoom" in index["licences"]["pictures"]
+    assert Speeds(**index["speeds"]).move == PathConfig().speed
     assert "One engine tic is one frame" in (made / "card.md").read_text()
 
 

@@ -66,6 +66,7 @@ def test_a_result_becomes_a_model_that_streams(trained):
 
     export(trained / "distill", trained / "codec", VideoDataset(trained / "test"), trained / "model", starts=2)
     generator = load(trained / "model", device="cpu")
+    assert (generator.speeds.move, generator.speeds.turn, generator.fps) == (0, 3, 24)  # as the shapes' camera moved
     with generator.open(seed=1) as stream:
         assert tuple(stream.step().shape) == (4, 32, 32, 3)
 

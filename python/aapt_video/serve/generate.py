@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from aapt_video.model.conditions import Camera, Plain, Pose
-from aapt_video.stream import Generator, load
+from aapt_video.stream import Generator, Speeds, load
 from aapt_video.video import read_video
 
 from .path import follow
-from .steering import FRAMES, Speeds
+from .steering import FRAMES, OwnSpeeds
 
 VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif"}
 Control = NDArray[np.float64]
@@ -67,8 +67,8 @@ class Generate:
     """cpu or cuda; the best that is there where it is not given."""
     out: Path = Path("out.mp4")
     """The video file; it is replaced if it is there."""
-    speeds: Speeds = field(default_factory=Speeds)
-    """Of the camera, per video frame."""
+    speeds: OwnSpeeds = field(default_factory=OwnSpeeds)
+    """Of the camera, where they shall not be the world's own."""
 
 
 def generate(arguments: Generate) -> None:
@@ -160,13 +160,14 @@ def find_controls(
             raise ValueError(f"--{flag} is given, and this model is steered by {condition.name!r}; leave it out")
     if isinstance(condition, Pose) and arguments.pose_file is None and not arguments.controls_from_stdin:
         raise ValueError("this model needs a pose in every step; give --pose-file")
+    speeds = arguments.speeds.over(generator.speeds)
     if arguments.controls_from_stdin:
-        return listen(stdin, condition, arguments.speeds, generator.fps), 0
+        return listen(stdin, condition, speeds, generator.fps), 0
     steps: Control
     if arguments.path is not None:
-        steps = follow(arguments.path, arguments.speeds, generator.fps)
+        steps = follow(arguments.path, speeds, generator.fps)
     elif arguments.path_file is not None and arguments.path_file.suffix.lower() not in (".npy", ".json"):
-        steps = follow(read_words(arguments.path_file), arguments.speeds, generator.fps)
+        steps = follow(read_words(arguments.path_file), speeds, generator.fps)
     elif (file := arguments.path_file or arguments.pose_file) is not None:
         steps = in_steps(read_array(file), condition)
     else:

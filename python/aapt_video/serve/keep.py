@@ -196,7 +196,7 @@ class Keep:
     def _restore(self, loop: Live, key: str, store: Store) -> LiveStream:
         snapshot, steps = store.read()
         stream = loop.generator.restore(snapshot, history=loop.settings.history)
-        live = LiveStream(key, stream, _Nobody(), loop.settings.speeds)
+        live = LiveStream(key, stream, _Nobody(), loop.speeds)
         try:
             live.rig.pitch = snapshot.facts["pitch"]
             for step in steps:

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from aapt_ext import CapacityError
 from aapt_video.model.conditions import Camera, Pose
-from aapt_video.stream import Frames, Generator, Stream, step_together
+from aapt_video.stream import Frames, Generator, Speeds, Stream, step_together
 from aapt_video.stream.generator import PROMPTS_PER_STREAM
 
 from .protocol import Control
-from .steering import Rig, Speeds, Wish
+from .steering import Rig, Wish
 
 T = TypeVar("T")
 log = logging.getLogger("aapt_video.serve")
@@ -48,8 +48,8 @@ class Settings:
     """Seconds without a message after which a stream ends."""
     paced: bool = True
     """Keep to the video's rate; otherwise as fast as the machine can."""
-    speeds: Speeds = field(default_factory=Speeds)
-    """Of the camera."""
+    speeds: Speeds | None = None
+    """Of the camera; the world's own where None."""
 
 
 class Watcher(Protocol):
@@ -122,6 +122,7 @@ class Live:
 
     def __init__(self, generator: Generator, settings: Settings, keeper: Keeper | None = None) -> None:
         self.generator, self.settings, self.keeper = generator, settings, keeper
+        self.speeds = settings.speeds or generator.speeds
         self.streams: dict[str, LiveStream] = {}
         self.steps = self.frames = self.late = self.failed = 0
         self.seconds: deque[float] = deque(maxlen=64)
@@ -165,7 +166,7 @@ class Live:
         """
         self._check_places()
         stream = self.generator.open(history=self.settings.history, **arguments)
-        return self.add(LiveStream(key, stream, watcher, self.settings.speeds))
+        return self.add(LiveStream(key, stream, watcher, self.speeds))
 
     def _check_places(self) -> None:
         """Before any work is done, so that a crowd at the door costs nothing."""
@@ -181,7 +182,7 @@ class Live:
     def fork(self, live: LiveStream, key: str, watcher: Watcher) -> LiveStream:
         """A second stream with the first one's past."""
         self._check_places()
-        branch = LiveStream(key, live.stream.fork(), watcher, self.settings.speeds)
+        branch = LiveStream(key, live.stream.fork(), watcher, self.speeds)
         branch.rig.pitch, branch.paused = live.rig.pitch, live.paused
         branch.control, branch.prompt_changes = live.control, list(live.prompt_changes)
         return self.add(branch)

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .steering import FRAMES, Speeds, motion
+from aapt_video.stream import Speeds
+
+from .steering import FRAMES, motion
 
 # Verb: which of forward, right, up, turn, tilt, and its sign.
 VERBS: dict[str, tuple[int, int]] = {
@@ -121,6 +123,8 @@ def _profile(action: Action, fastest: NDArray[np.float64], fps: float) -> NDArra
     if action.verb == _WAIT:
         return np.zeros((max(1, round((action.seconds or 0) * fps)), 5))
     axis, sign = VERBS[action.verb]
+    if fastest[axis] == 0:
+        raise ValueError(f"{action.verb!r} moves the camera, and this world's only turns; leave it out")
     ease = _EASE * fps
     if action.seconds is not None:
         frames = max(1, round(action.seconds * fps))

@@ -20,7 +20,7 @@ from .keep import Keep
 from .live import Live, LiveStream, Settings
 from .safety import Gate, is_loopback
 from .server import make_app
-from .steering import Speeds
+from .steering import OwnSpeeds
 
 MOST_STREAMS = 8  # of a limit that nobody set
 
@@ -57,8 +57,8 @@ class Play:
     """A folder in which streams survive a crash of the server; clients go on where they were."""
     device: str | None = None
     """cpu or cuda; the best that is there where it is not given."""
-    speeds: Speeds = field(default_factory=Speeds)
-    """Of the camera, per video frame."""
+    speeds: OwnSpeeds = field(default_factory=OwnSpeeds)
+    """Of the camera, where they shall not be the world's own."""
 
 
 def play(arguments: Play) -> None:
@@ -93,7 +93,9 @@ def prepare(arguments: Play) -> tuple[Generator, Settings]:
             f"take {max(1, streams) * each / 1e9:.3g} GB; give more --memory, fewer --streams, or less --history"
         )
     generator.limits = Limits(streams, streams * history)
-    return generator, Settings(streams, history, arguments.exact, arguments.idle, speeds=arguments.speeds)
+    return generator, Settings(
+        streams, history, arguments.exact, arguments.idle, speeds=arguments.speeds.over(generator.speeds)
+    )
 
 
 def warm_up(live: Live) -> None:

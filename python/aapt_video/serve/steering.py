@@ -6,32 +6,34 @@ motion may change, as the walker did that made the data: a key is a step for the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from aapt_video.stream import Speeds
 
 FRAMES = 4  # video frames of one latent frame
 
 
 @dataclass(frozen=True)
-class Speeds:
-    """Limits of a camera, per video frame. The defaults are those of the walker that made the shipped world's data."""
+class OwnSpeeds:
+    """Limits of the camera per video frame, where they shall differ from the world's."""
 
-    move: float = 5.0
+    move: float | None = None
     """Fastest motion, world units."""
-    turn: float = 2.0
+    turn: float | None = None
     """Fastest rotation, degrees."""
-    tilt: float = 0.0
-    """Fastest nod, degrees; 0 where the capture's camera never nods."""
-    acceleration: float = 0.35
+    tilt: float | None = None
+    """Fastest nod, degrees."""
+    acceleration: float | None = None
     """Largest change of the motion, world units."""
-    turn_acceleration: float = 0.2
+    turn_acceleration: float | None = None
     """Largest change of both rotations, degrees."""
 
-    def __post_init__(self) -> None:
-        if min(self.move, self.turn, self.acceleration, self.turn_acceleration) <= 0 or self.tilt < 0:
-            raise ValueError(f"speeds and accelerations must be positive, tilt at least 0: {self}")
+    def over(self, world: Speeds) -> Speeds:
+        """What is given here, and the world's rest; raises ValueError where that is out of range."""
+        return replace(world, **{name: value for name, value in asdict(self).items() if value is not None})
 
 
 @dataclass(frozen=True)

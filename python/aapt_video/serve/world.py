@@ -24,7 +24,7 @@ def describe(live: Live) -> dict[str, Any]:
         "gallery": [start.prompt for start in generator.gallery],
     }
     if isinstance(condition, Camera):
-        world["tilt"] = live.settings.speeds.tilt > 0
+        world["moves"], world["tilt"] = live.speeds.move > 0, live.speeds.tilt > 0
     if isinstance(condition, Pose):
         world["pose"] = resting_pose(condition).tolist()
     return world

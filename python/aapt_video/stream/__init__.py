@@ -2,7 +2,8 @@
 
 `state.py` is the one value that a stream is; `window.py` says which pages it sees; `engine.py` steps lists of states;
 `texts.py` holds their prompts, `history.py` old states; `stream.py` is what users hold, `snapshot.py` what a file holds
-of it; `generator.py` opens streams; `folder.py` loads and saves models.
+of it; `generator.py` opens streams; `folder.py` loads and saves models; `speeds.py` tells how a world's
+camera moves.
 """
 
 from .clip import Clip
@@ -11,6 +12,7 @@ from .folder import load, save_generator
 from .frames import Frames
 from .generator import Generator, Limits, Start
 from .history import SNAPSHOT_EVERY
+from .speeds import Speeds
 from .state import Prompt, StreamState
 from .stream import Stream, step_together
 
@@ -22,6 +24,7 @@ __all__ = [
     "Generator",
     "Limits",
     "Prompt",
+    "Speeds",
     "Start",
     "Stream",
     "StreamState",

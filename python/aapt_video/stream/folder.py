@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from aapt_video.model.conditions import condition_from_dict, condition_to_dict
 from aapt_video.model.text import ByteEncoder, HuggingFaceEncoder, TextEncoder
 
 from .generator import Generator, Limits, Start, preferred_dtype
+from .speeds import Speeds
 
 SHIPPED = Path(__file__).resolve().parent.parent / "shipped"
 CONFIG, WEIGHTS, TEXT = "config.json", "transformer.safetensors", "text.safetensors"
@@ -72,6 +74,7 @@ def load(
         encoder=_load_encoder(values["text"], config, folder, device),
         gallery=_load_gallery(folder / "gallery"),
         fps=values["fps"],
+        speeds=Speeds(**values["speeds"]),
         limits=limits,
         name=values.get("name") or folder.name,
     )
@@ -96,6 +99,7 @@ def save_generator(generator: Generator, folder: str | Path) -> None:
         "height": generator.height,
         "width": generator.width,
         "fps": generator.fps,
+        "speeds": asdict(generator.speeds),
         "transformer": generator.config.to_dict(),
         "condition": condition_to_dict(generator.condition),
         "text": _describe_encoder(encoder),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from .engine import Engine
 from .history import SNAPSHOT_EVERY, History
 from .noise import check_seed
 from .snapshot import Snapshot, load_state, read_snapshot
+from .speeds import Speeds
 from .state import Prompt
 from .stream import Stream
 
@@ -71,6 +72,7 @@ class Generator:
         gallery: start frames for streams without an image.
         height, width: of the pictures, where a stream does not say; pixels.
         fps: of the videos it was trained on.
+        speeds: of the camera that made them; None: `Speeds()`.
         limits: None: `Limits.default`.
 
     Raises:
@@ -88,6 +90,7 @@ class Generator:
         encoder: TextEncoder | None = None,
         gallery: Iterable[Start] = (),
         fps: float = 24,
+        speeds: Speeds | None = None,
         limits: Limits | None = None,
         name: str = "",
     ) -> None:
@@ -108,6 +111,7 @@ class Generator:
         self.codec = codec.prepare_inference(self.weights.dtype).to(self.weights.device)
         self.encoder, self.gallery = encoder, tuple(gallery)
         self.height, self.width = height, width
+        self.speeds = speeds or Speeds()
         cost = self._cost(height, width)
         self.limits = limits or Limits.default(cost)
         self._engines: dict[tuple[int, int], Engine] = {}
@@ -274,6 +278,7 @@ class Generator:
             "transformer": self.config.to_dict(),
             "codec": self.codec.config.to_dict(),
             "condition": condition_to_dict(self.condition),
+            "speeds": asdict(self.speeds),
             "dtype": str(self.weights.dtype).removeprefix("torch."),
             "device": str(self.weights.device),
         }

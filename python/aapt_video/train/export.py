@@ -8,16 +8,19 @@ import torch
 from PIL import Image
 
 from aapt_video.codec import load_codec
-from aapt_video.stream import Generator, Start, save_generator
+from aapt_video.stream import Generator, Speeds, Start, save_generator
 from aapt_video.worlds.dataset import VideoDataset
 
 from .predictor import Predictor, load_predictor
 
 
-def to_generator(
-    predictor: Predictor, codec: Path, height: int, width: int, gallery: list[Start], name: str = ""
-) -> Generator:
-    """A generator of the trained parts, which stay as they are; float32, on the predictor's device."""
+def to_generator(predictor: Predictor, codec: Path, data: VideoDataset, starts: int, name: str = "") -> Generator:
+    """A generator of the trained parts, which stay as they are; float32, on the predictor's device.
+
+    Args:
+        data: gives size, rate, the camera's speeds, and as many start frames as `starts`.
+    """
+    width, height = data.size
     config, device = predictor.config, next(predictor.parameters()).device
     copy = Predictor(config)
     copy.load_state_dict(predictor.state_dict())
@@ -29,7 +32,9 @@ def to_generator(
         height=height,
         width=width,
         encoder=copy.text,
-        gallery=gallery,
+        gallery=gallery_of(data, starts),
+        fps=data.index["rate"],
+        speeds=Speeds(**data.index["speeds"]) if "speeds" in data.index else None,
         name=name,
     )
 
@@ -45,6 +50,5 @@ def gallery_of(data: VideoDataset, count: int) -> list[Start]:
 
 def export(result: Path, codec: Path, data: VideoDataset, out: Path, starts: int = 8) -> None:
     """Writes the model folder of a latent stage's result, with start frames from `data`."""
-    width, height = data.size
     predictor = load_predictor(result, torch.device("cpu"))
-    save_generator(to_generator(predictor, codec, height, width, gallery_of(data, starts), out.name), out)
+    save_generator(to_generator(predictor, codec, data, starts, out.name), out)

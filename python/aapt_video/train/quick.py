@@ -27,7 +27,7 @@ from .clips import ClipConfig, controls
 from .codec import CodecStage, CodecStageConfig
 from .diffusion import DiffusionConfig, DiffusionStage
 from .distill import DistillConfig, DistillStage
-from .export import gallery_of, to_generator
+from .export import to_generator
 from .loop import Trainer
 from .losses import clean
 from .optimiser import OptimiserConfig
@@ -99,9 +99,8 @@ def quick(arguments: Quick) -> dict[str, Any]:
         places = replace(places, init=None if name == "codec" else out / name)
         clock.lap(name, at_least=trainer.seconds)  # of a run that was continued, its updates count
     student: Predictor = stage.predictor
-    width, height = _SIZE
     test = VideoDataset(held_out)
-    generator = to_generator(student, out / "codec", height, width, gallery_of(test, 4), f"quick {world}")
+    generator = to_generator(student, out / "codec", test, 4, f"quick {world}")
     save_generator(generator, out / "model")
     difference = _make_clip(generator, student, test, out)
     clock.lap("clip")

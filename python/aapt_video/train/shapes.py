@@ -21,6 +21,7 @@ _COLOURS = {
     "grey": (130, 130, 130),
 }
 _VIEW = 90.0  # degrees, horizontal
+_FASTEST = 3.0  # degrees that the camera turns between two frames
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def make_shapes(root: Path, config: ShapesConfig) -> None:
             "camera": ["x", "y", "z", "angle", "pitch", "horizontal field of view (degrees)"],
             "control": ["forward", "strafe right", "yaw left (degrees)"],
         },
+        "speeds": {"move": 0.0, "turn": _FASTEST, "tilt": 0.0, "acceleration": 1.0, "turn_acceleration": _FASTEST / 8},
         "versions": {},
         "licences": {"pictures": "made by this program"},
         "notes": [],
@@ -76,8 +78,8 @@ def make_shapes(root: Path, config: ShapesConfig) -> None:
 
 
 def _turns(rng: np.random.Generator, frames: int) -> NDArray[np.float64]:
-    """Degrees to the left per frame: smooth, at most 3, sometimes at rest."""
-    targets = rng.uniform(-3, 3, frames // 16 + 2) * (rng.random(frames // 16 + 2) > 0.25)
+    """Degrees to the left per frame: smooth, sometimes at rest."""
+    targets = rng.uniform(-_FASTEST, _FASTEST, frames // 16 + 2) * (rng.random(frames // 16 + 2) > 0.25)
     yaw = np.interp(np.arange(frames) / 16, np.arange(len(targets)), targets)
     yaw[0] = 0
     return yaw

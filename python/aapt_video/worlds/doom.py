@@ -92,11 +92,19 @@ class DoomMaker:
 
     def describe(self) -> dict[str, Any]:
         """The maker's part of index.json."""
+        path = self.config.path
         return {
             "split": "test" if self.config.test else "train",
             "tracks": {
                 "camera": ["x", "y", "z (map units)", "angle", "pitch", "horizontal field of view (degrees)"],
                 "control": ["forward", "strafe right (map units)", "yaw left (degrees)", "as commanded for the tic"],
+            },
+            "speeds": {
+                "move": path.speed,
+                "turn": path.turn,
+                "tilt": 0.0,
+                "acceleration": path.acceleration,
+                "turn_acceleration": path.turn_acceleration,
             },
             "versions": {"vizdoom": engine_version()},
             "licences": {

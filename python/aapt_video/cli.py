@@ -58,6 +58,8 @@ COMMANDS = (
     Command("train adapt", "aapt_video.train.command", "Adapt", "run", "make the model causal"),
     Command("train distill", "aapt_video.train.command", "Distill", "run", "train it to need one step"),
     Command("train adversarial", "aapt_video.train.command", "Adversarial", "run", "train it on its own past"),
+    Command("train export", "aapt_video.train.export", "Export", "run_export", "make a model folder of a result"),
+    Command("train keep", "aapt_video.train.export", "Keep", "run_keep", "copy a result's weights and record, small"),
     Command("bench step", "aapt_video.bench.step", "BenchStep", "run", "time one latent frame beside other programs"),
     Command("play", "aapt_video.serve.play", "Play", "play", "serve a world to walk through in the browser"),
     Command("profile", "aapt_video.bench.profile", "Profile", "run", "show where the time of one step goes"),

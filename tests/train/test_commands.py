@@ -5,20 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from aapt_video.cli import main
 from aapt_video.train.adapt import AdaptConfig
+from aapt_video.train.adversarial import AdversarialConfig
+from aapt_video.train.clips import codec_fingerprint
 from aapt_video.train.codec import CodecStageConfig
 from aapt_video.train.diffusion import DiffusionConfig
 from aapt_video.train.distill import DistillConfig
-from aapt_video.train.export import export
+from aapt_video.train.predictor import load_predictor
 from aapt_video.train.record import read_record
 from aapt_video.train.settings import load_settings
 from aapt_video.train.shapes import ShapesConfig, make_shapes
-from aapt_video.worlds.dataset import VideoDataset
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-KINDS = {"codec": CodecStageConfig, "diffusion": DiffusionConfig, "adapt": AdaptConfig, "distill": DistillConfig}
+KINDS = {
+    "codec": CodecStageConfig,
+    "diffusion": DiffusionConfig,
+    "adapt": AdaptConfig,
+    "distill": DistillConfig,
+    "adversarial": AdversarialConfig,
+}
 
 
 @pytest.mark.parametrize("world", ["doom", "ci"])
@@ -29,7 +37,7 @@ def test_every_shipped_configuration_loads(world, stage):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
-    """A folder with data, held-out data and the results of all four stages."""
+    """A folder with data, held-out data and the results of all stages."""
     root = tmp_path_factory.mktemp("commands")
     make_shapes(root / "data", ShapesConfig(clips=4, frames=33, width=32, height=32))
     make_shapes(root / "test", ShapesConfig(clips=2, frames=33, width=32, height=32, seed=9000))
@@ -38,7 +46,8 @@ def trained(tmp_path_factory) -> Path:
         words = ["train", stage, "--config", str(CONFIGS / "ci" / f"{stage}.toml"), "--data", str(root / "data")]
         words += ["--held-out", str(root / "test"), "--out", str(root / stage), "--quiet", "--device", "cpu"]
         words += ["--codec", str(root / "codec")] if stage != "codec" else []
-        words += ["--init", str(root / before)] if stage in ("adapt", "distill") else []
+        words += ["--init", str(root / before)] if stage not in ("codec", "diffusion") else []
+        words += ["--discriminator", str(root / "adapt")] if stage == "adversarial" else []
         main(words)
         before = stage
     return root
@@ -61,14 +70,38 @@ def test_a_record_names_the_stage_before_by_its_contents(trained):
     assert str(trained) not in str(sources)
 
 
-def test_a_result_becomes_a_model_that_streams(trained):
+def test_a_result_becomes_a_model_that_streams_and_keeps_half_its_size(trained):
     from aapt_video.stream import load
 
-    export(trained / "distill", trained / "codec", VideoDataset(trained / "test"), trained / "model", starts=2)
+    places = {"result": "adversarial", "codec": "codec", "data": "test", "out": "model"}
+    main(
+        [
+            "train",
+            "export",
+            *(word for k, v in places.items() for word in (f"--{k}", str(trained / v))),
+            "--starts",
+            "2",
+        ]
+    )
     generator = load(trained / "model", device="cpu")
     assert (generator.speeds.move, generator.speeds.turn, generator.fps) == (0, 3, 24)  # as the shapes' camera moved
     with generator.open(seed=1) as stream:
         assert tuple(stream.step().shape) == (4, 32, 32, 3)
+    small = sum(path.stat().st_size for path in (trained / "model").glob("*.safetensors"))
+    assert small < 0.65 * (trained / "adversarial" / "model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize("stage", KINDS)
+def test_what_is_kept_of_a_run_can_be_gone_on_from(trained, tmp_path, stage):
+    main(["train", "keep", "--result", str(trained / stage), "--out", str(tmp_path / "kept")])
+    assert read_record(tmp_path / "kept") == read_record(trained / stage)
+    assert (tmp_path / "kept" / "samples.png").stat().st_size > 0
+    if stage == "codec":
+        assert codec_fingerprint(tmp_path / "kept") == codec_fingerprint(trained / stage)
+        return
+    kept, original = (load_predictor(folder).state_dict() for folder in (tmp_path / "kept", trained / stage))
+    for name, value in original.items():
+        torch.testing.assert_close(kept[name], value, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(

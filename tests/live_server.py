@@ -34,9 +34,10 @@ def tiny_world(settings: Settings = FAST, **changes: Any) -> Generator:
 
 
 def posed_world(settings: Settings = FAST) -> Generator:
-    """Steered by six joints, which take as many channels as a camera."""
+    """Steered by a body of six joints, which take as many channels as a camera."""
     world = tiny_world(settings)
-    world.condition = Pose(joints=6)
+    places = ((0.5, 0.2), (0.5, 0.5), (0.35, 0.4), (0.65, 0.4), (0.4, 0.8), (0.6, 0.8))
+    world.condition = Pose(joints=6, lines=((0, 1), (0, 2), (0, 3), (1, 4), (1, 5)), rest=places)
     return world
 
 

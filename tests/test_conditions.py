@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -105,6 +107,16 @@ def test_a_pose_is_a_spot_where_the_joint_is() -> None:
     assert (pose.pack(pose.still(), 12, 16) == 0).all()
 
 
+def test_a_body_rests_where_the_model_says_and_else_in_a_ring() -> None:
+    assert np.array_equal(Pose(2, rest=((0.5, 0.25), (0.5, 0.75))).resting(), [[0.5, 0.25], [0.5, 0.75]])
+    ring = Pose(6).resting()
+    assert ring.shape == (6, 2) and np.allclose(ring.mean(0), 0.5) and np.unique(ring.round(6), axis=0).shape == (6, 2)
+    with pytest.raises(ValueError, match="lines"):
+        Pose(2, lines=((0, 2),))
+    with pytest.raises(ValueError, match="rest has 1"):
+        Pose(2, rest=((0.5, 0.5),))
+
+
 @pytest.mark.parametrize(
     "control", [None, np.zeros((3, 2)), np.zeros((2, 4)), np.zeros((3, 2, 2)), np.full((2, 2), np.nan)]
 )
@@ -120,7 +132,8 @@ def test_what_is_no_rigid_transform_is_refused(motion: NDArray[np.float64]) -> N
 
 
 def test_conditions_are_saved_by_name() -> None:
-    for condition in (Camera(60, mean=(1,) * 6), Pose(5, 1.5), Plain()):
-        assert condition_from_dict(condition_to_dict(condition)) == condition
+    skeleton = Pose(2, lines=((0, 1),), rest=((0.5, 0.25), (0.5, 0.75)))
+    for condition in (Camera(60, mean=(1,) * 6), Pose(5, 1.5), skeleton, Plain()):
+        assert condition_from_dict(json.loads(json.dumps(condition_to_dict(condition)))) == condition
     with pytest.raises(ValueError, match="camera, pose, none"):
         condition_from_dict({"name": "keyboard"})

@@ -147,6 +147,9 @@ def test_a_joint_that_is_dragged_moves_the_pose() -> None:
     async def test() -> None:
         async with browsing(generator=posed_world()) as (page, complaints):
             before = await page.evaluate("screens.get(0).pose[0]")
+            ends = "(i) => ['x1', 'y1', 'x2', 'y2'].map((name) => Number(screens.get(0).bones[i].getAttribute(name)))"
+            assert await page.evaluate("screens.get(0).bones.length") == 5
+            assert await page.evaluate(ends, 0) == pytest.approx([50, 20, 50, 50])
             box = await page.locator(".screen").bounding_box()
             x, y = box["x"] + before[0] * box["width"], box["y"] + before[1] * box["height"]
             await page.mouse.move(x, y)
@@ -155,6 +158,9 @@ def test_a_joint_that_is_dragged_moves_the_pose() -> None:
             await page.mouse.up()
             after = await page.evaluate("screens.get(0).pose[0]")
             assert (after[0] - before[0]) * box["width"] == pytest.approx(60, abs=3)
+            for bone in (0, 1, 2):
+                assert (await page.evaluate(ends, bone))[:2] == pytest.approx([100 * after[0], 100 * after[1]])
+            assert (await page.evaluate(ends, 0))[2:] == pytest.approx([50, 50])
             await until(page, "document.getElementById('latency').textContent.endsWith('ms')")
             assert not await page.is_visible("#pad") and complaints == []
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aapt_video.model.conditions import Pose
 from aapt_video.worlds.dataset import VideoDataset
 from aapt_video.worlds.humanoid import HumanoidConfig, HumanoidMaker, Stage
 from aapt_video.worlds.humanoid_body import ANGLES, JOINTS, Look
@@ -106,6 +107,17 @@ def test_a_dataset_holds_poses_and_captions_and_a_seed_decides_it(stage: Stage, 
     assert np.array_equal(window.tracks["pose"], again.tracks["pose"])
     assert np.array_equal(window.video, again.video)
     assert window.caption == again.caption
+
+
+def test_the_skeleton_of_a_dataset_is_a_body_that_stands(stage: Stage) -> None:
+    skeleton = HumanoidMaker(HumanoidConfig()).describe()["skeleton"]
+    pose = Pose(len(JOINTS), **skeleton)
+    place = dict(zip(JOINTS, pose.rest, strict=True))
+    rows = [place[name][1] for name in ("head", "chest", "pelvis", "left knee", "left ankle")]
+    assert rows == sorted(rows) and 0 < rows[0] < 0.35 and 0.65 < rows[-1] < 1
+    assert place["left hand"][0] > 0.5 > place["right hand"][0]  # it looks at us
+    assert place["left hand"][0] + place["right hand"][0] == pytest.approx(1, abs=1e-3)
+    assert len(pose.lines) == len(JOINTS) - 1 and {joint for line in pose.lines for joint in line} == set(range(17))
 
 
 def test_reserved_seeds_are_refused() -> None:

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from aapt_video.codec import Codec, fit_scale, from_uint8, named_config, pca_init, save_codec
-from aapt_video.model.conditions import Camera, Plain
+from aapt_video.model.conditions import Camera, Plain, Pose
 from aapt_video.train.clips import ClipConfig, LatentClips, controls, fit_condition, latents_of
 from aapt_video.train.shapes import ShapesConfig, make_shapes
 from aapt_video.train.stage import Noise
 from aapt_video.worlds.dataset import VideoDataset
+from aapt_video.worlds.shards import FORMAT, ShardWriter, write_json
 
 CONFIG = ClipConfig(frames=3, phases=(0, 2))
 CPU = torch.device("cpu")
@@ -115,3 +116,22 @@ def test_noise_is_a_function_of_seed_clip_and_purpose():
     assert not any(torch.equal(other.normal(4), one) for other in others)
     many = Noise(0, range(400), CPU)
     assert abs(float(many.normal(50).std()) - 1) < 0.02 and abs(float(many.uniform(50).mean()) - 0.5) < 0.02
+
+
+def test_a_pose_is_learned_with_the_skeleton_of_the_data(tmp_path: Path) -> None:
+    """The controls of a position are the joints in its own four frames; what has left the picture is hidden."""
+    skeleton = {"lines": [[0, 1]], "rest": [[0.5, 0.2], [0.5, 0.8]]}
+    index = {"format": FORMAT, "size": [32, 32], "tracks": {"pose": []}, "skeleton": skeleton}
+    write_json(tmp_path / "index.json", index)
+    pose = np.random.default_rng(0).uniform(0, 1, (13, 2, 3))
+    pose[5, 1, 0] = 1.5
+    with ShardWriter(tmp_path, 0, (32, 32)) as writer:
+        writer.add_clip(np.zeros((13, 32, 32, 3), np.uint8), {"pose": pose}, "clip", ())
+    data = VideoDataset(tmp_path)
+    condition = fit_condition(data, "pose")
+    assert condition == Pose(2, lines=((0, 1),), rest=((0.5, 0.2), (0.5, 0.8)))
+    steps = controls(data, 0, 4, 2, "pose")
+    assert steps.shape == (2, 4, 2, 3)
+    assert np.allclose(steps[1, 0, :, :2], pose[9, :, :2], atol=1e-6) and (steps[1, ..., 2] == 1).all()
+    assert steps[0, 0, 1].tolist() == [0, 0, 0] and steps[0, 0, 0, 2] == 1
+    assert condition.pack(steps, 4, 4).shape == (2, condition.channels, 4, 4)

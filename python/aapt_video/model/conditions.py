@@ -131,10 +131,18 @@ class Pose:
     """Joints of a body."""
     spread: float = 0.75
     """Standard deviation of a joint's spot, in latent pixels."""
+    lines: tuple[tuple[int, int], ...] = ()
+    """Pairs of joints that a bone connects; only for who looks."""
+    rest: tuple[tuple[float, float], ...] = ()
+    """x and y of each joint of a body at rest; empty where nobody knows."""
 
     def __post_init__(self) -> None:
         if self.joints < 1 or self.spread <= 0:
             raise ValueError(f"joints is {self.joints} and spread {self.spread}; both must be positive")
+        if not all(0 <= joint < self.joints for line in self.lines for joint in line):
+            raise ValueError(f"lines is {self.lines}; it must name joints from 0 to {self.joints - 1}")
+        if len(self.rest) not in (0, self.joints):
+            raise ValueError(f"rest has {len(self.rest)} joints; it must have {self.joints}, or none")
 
     @property
     def channels(self) -> int:
@@ -142,6 +150,13 @@ class Pose:
 
     def still(self) -> NDArray[np.float64]:
         return np.zeros((FRAMES, self.joints, 3))
+
+    def resting(self) -> NDArray[np.float64]:
+        """[joints, 2]: the body at rest; a ring in the middle of the picture where the model does not know it."""
+        if self.rest:
+            return np.array(self.rest)
+        angle = 2 * np.pi * np.arange(self.joints) / self.joints
+        return np.stack((0.5 + 0.2 * np.sin(angle), 0.5 - 0.3 * np.cos(angle)), 1)
 
     def split(self, control: ArrayLike | None) -> NDArray[np.float64]:
         if control is None:
@@ -200,8 +215,13 @@ def condition_to_dict(condition: Camera | Pose | Plain) -> dict[str, Any]:
 
 def condition_from_dict(values: dict[str, Any]) -> Camera | Pose | Plain:
     """The inverse of `condition_to_dict`; raises ValueError for an unknown name."""
-    rest: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    rest = {name: _hashable(value) for name, value in values.items()}
     name = rest.pop("name")
     if name not in KINDS:
         raise ValueError(f"condition is {name!r}; it must be one of {', '.join(KINDS)}")
     return KINDS[name](**rest)
+
+
+def _hashable(value: Any) -> Any:
+    """Lists of JSON as tuples, at any depth."""
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value

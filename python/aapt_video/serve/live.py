@@ -98,7 +98,7 @@ class LiveStream:
             wish = Wish(control.forward, control.right, control.up, control.turn, control.tilt)
             return self.rig.step(wish)
         if isinstance(condition, Pose):
-            return condition.split(resting_pose(condition) if control.pose is None else control.pose)
+            return condition.split(condition.resting() if control.pose is None else control.pose)
         return None
 
     def check(self, control: Control) -> None:
@@ -109,12 +109,6 @@ class LiveStream:
                 if not isinstance(condition, kind):
                     raise ValueError(f"{name} is given, and this model is steered by {condition.name!r}; leave it out")
                 condition.split(value)
-
-
-def resting_pose(condition: Pose) -> NDArray[np.float64]:
-    """[joints, 3] in a ring in the middle of the picture, until a client says better."""
-    angle = 2 * np.pi * np.arange(condition.joints) / condition.joints
-    return np.stack((0.5 + 0.2 * np.sin(angle), 0.5 - 0.3 * np.cos(angle), np.ones_like(angle)), 1)
 
 
 class Live:

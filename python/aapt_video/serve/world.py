@@ -6,7 +6,7 @@ from typing import Any
 
 from aapt_video.model.conditions import Camera, Pose
 
-from .live import Live, resting_pose
+from .live import Live
 
 
 def describe(live: Live) -> dict[str, Any]:
@@ -26,5 +26,5 @@ def describe(live: Live) -> dict[str, Any]:
     if isinstance(condition, Camera):
         world["moves"], world["tilt"] = live.speeds.move > 0, live.speeds.tilt > 0
     if isinstance(condition, Pose):
-        world["pose"] = resting_pose(condition).tolist()
+        world["pose"], world["lines"] = condition.resting().tolist(), condition.lines
     return world

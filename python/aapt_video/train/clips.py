@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aapt_video.codec import Codec, from_uint8, load_codec
-from aapt_video.model.conditions import Camera, Plain
+from aapt_video.model.conditions import Camera, Plain, condition_from_dict
 from aapt_video.worlds.camera import integrate_motion, relative_se3
 from aapt_video.worlds.dataset import VideoDataset
 from aapt_video.worlds.latents import LatentDataset, encode_dataset
 
 from .predictor import Condition
 
-ConditionSource = Literal["none", "camera", "control"]
+ConditionSource = Literal["none", "camera", "control", "pose"]
 
 _CHUNK = 32  # pictures that are encoded at a time
 
@@ -86,7 +86,7 @@ class LatentClips:
     Args:
         data: with tracks for the condition, unless the source is "none".
         condition: how a control becomes channels.
-        source: the track that says what the camera did, or what it was told to do.
+        source: the track that says what the camera did, what it was told to do, or where the joints are.
     """
 
     def __init__(
@@ -128,12 +128,18 @@ class LatentClips:
 def controls(
     dataset: VideoDataset, clip: int, frame: int, positions: int, source: ConditionSource
 ) -> NDArray[np.float64]:
-    """[T, 4, 4, 4]: for each of T positions, each video frame's camera seen from that of the frame before.
+    """[T, 4, ...]: for each of T positions, the controls of its video frames, as the condition packs them.
 
-    The first of these video frames comes after `frame` of the dataset's clip.
-    For `control` these are the transforms that the commands would have led to in free space.
+    The first of these video frames comes after `frame` of the dataset's clip. For `camera` they are [4, 4], each camera
+    seen from that of the frame before; for `control`, what the commands would have led to in free space; for `pose`
+    they are [joints, 3], and joints outside the picture are not visible.
     """
     track: NDArray[np.floating[Any]] = dataset.track(clip, source)[frame : frame + 4 * positions + 1]
+    if source == "pose":
+        places = track[1:, :, :2].astype(np.float64)
+        visible = ((places >= 0) & (places <= 1)).all(-1, keepdims=True)
+        pose = np.concatenate((np.where(visible, places, 0), visible), -1)
+        return pose.reshape(-1, 4, *pose.shape[1:])
     if source == "control":
         forward, strafe, yaw = track.T[:3]
         nothing = np.zeros_like(yaw)
@@ -143,11 +149,15 @@ def controls(
     return relative.reshape(-1, 4, 4, 4)
 
 
-def fit_condition(dataset: VideoDataset, source: ConditionSource, samples: int = 64) -> Camera | Plain:
-    """A condition with the field of view and the mean and deviation of the data; no channels for "none"."""
+def fit_condition(dataset: VideoDataset, source: ConditionSource, samples: int = 64) -> Condition:
+    """A condition with the field of view and the mean and deviation of the data, or with its skeleton; no channels for
+    "none"."""
     if source == "none":
         return Plain()
     _check_track(dataset, source)
+    if source == "pose":
+        skeleton = dataset.index.get("skeleton", {})
+        return condition_from_dict({"name": "pose", "joints": dataset.track(0, "pose").shape[1], **skeleton})
     view = float(dataset.track(0, "camera")[0, 5]) if "camera" in dataset.index["tracks"] else 90.0
     plain = Camera(field_of_view=view)
     packed = []

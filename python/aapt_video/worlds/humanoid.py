@@ -11,18 +11,20 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aapt_video.worlds.humanoid_body import ANGLES, JOINTS, Look, model_xml
+from aapt_video.worlds.humanoid_body import ANGLES, BONES, JOINTS, Look, model_xml
 from aapt_video.worlds.humanoid_motion import Performer
 from aapt_video.worlds.shards import Caption, ShardWriter
 
 _SPAN = 120  # frames per caption
 _FIELD_OF_VIEW = 42.0  # degrees, vertical
+_ELEVATION, _DISTANCE = (-18.0, -4.0), (3.4, 4.2)  # of the camera from the figure: ranges, degrees and metres
+_LOOK_AT = (0.0, 0.0, 0.85)  # metres
 FIRST_TEST_SEED = 9000
 """Seeds from here on are reserved for test data, as in the doom world."""
 
@@ -90,6 +92,10 @@ class HumanoidMaker:
         return {
             "split": "test" if self.config.test else "train",
             "tracks": {"pose": ["[joint, (column, row, depth)]", "shares of the picture; metres", ", ".join(JOINTS)]},
+            "skeleton": {
+                "lines": [[JOINTS.index(joint) for joint in bone] for bone in BONES],
+                "rest": standing(self.size).round(4).tolist(),
+            },
             "versions": {"mujoco": str(_mujoco().__version__)},
             "licences": {"pictures": "figure and rooms are this program's own", "MuJoCo": "Apache-2.0"},
             "notes": [
@@ -136,9 +142,9 @@ class Stage:
         self._feet = [self._model.body(f"{side} {part}").id for side in ("left", "right") for part in ("ankle", "toe")]
         camera = self._camera = mujoco.MjvCamera()
         camera.azimuth = float(rng.uniform(0.0, 360.0))
-        camera.elevation = float(rng.uniform(-18.0, -4.0))
-        camera.distance = float(rng.uniform(3.4, 4.2))
-        camera.lookat[:] = (0.0, 0.0, 0.85)
+        camera.elevation = float(rng.uniform(*_ELEVATION))
+        camera.distance = float(rng.uniform(*_DISTANCE))
+        camera.lookat[:] = _LOOK_AT
         self._planted: tuple[int, NDArray[np.float64]] | None = None
 
     @property
@@ -173,15 +179,37 @@ class Stage:
         position = np.mean([view.pos for view in views], axis=0)
         forward, up = np.array(views[0].forward), np.array(views[0].up)
         offset = self._data.xpos[self._bodies] - position
-        depth = offset @ forward
-        focal = 0.5 / math.tan(math.radians(_FIELD_OF_VIEW / 2))  # in heights of the picture
-        column = 0.5 + focal * (offset @ np.cross(forward, up)) / depth * self._size[1] / self._size[0]
-        row = 0.5 - focal * (offset @ up) / depth
-        return np.stack([column, row, depth], axis=1).astype(np.float32)
+        return _project(offset, forward, up, self._size).astype(np.float32)
 
     def close(self) -> None:
         """Frees the renderer."""
         self._renderer.close()
+
+
+def standing(size: tuple[int, int]) -> NDArray[np.float64]:
+    """[joints, 2]: column and row, as shares of the picture, of a figure that stands and looks into the camera."""
+    mujoco = _mujoco()
+    look = replace(Look.draw(np.random.default_rng(0)), stature=1.0)
+    model = mujoco.MjModel.from_xml_string(model_xml(look, size))
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    places = data.xpos[[model.body(name).id for name in JOINTS]]
+    down = math.radians(-float(np.mean(_ELEVATION)))
+    forward = np.array([-math.cos(down), 0.0, -math.sin(down)])
+    up = np.array([-math.sin(down), 0.0, math.cos(down)])
+    offset = places - (np.array(_LOOK_AT) - float(np.mean(_DISTANCE)) * forward)
+    return _project(offset, forward, up, size)[:, :2]
+
+
+def _project(
+    offset: NDArray[np.float64], forward: NDArray[np.float64], up: NDArray[np.float64], size: tuple[int, int]
+) -> NDArray[np.float64]:
+    """[n, 3]: column and row as shares of the picture, depth in metres, of places [n, 3] relative to the camera."""
+    depth = offset @ forward
+    focal = 0.5 / math.tan(math.radians(_FIELD_OF_VIEW / 2))  # in heights of the picture
+    column = 0.5 + focal * (offset @ np.cross(forward, up)) / depth * size[1] / size[0]
+    row = 0.5 - focal * (offset @ up) / depth
+    return np.stack([column, row, depth], axis=1)
 
 
 def _captions(look: Look, actions: list[str]) -> tuple[Caption, ...]:

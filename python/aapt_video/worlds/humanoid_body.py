@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,6 +14,14 @@ JOINTS = (
     *(f"{side} {part}" for side in ("left", "right") for part in ("hip", "knee", "ankle", "toe")),
 )
 """Points of the body whose places in the picture are recorded, in the order of the track `pose`."""
+
+_CHAINS = (
+    ("pelvis", "chest", "head"),
+    *(("chest", *(f"{side} {part}" for part in ("shoulder", "elbow", "hand"))) for side in ("left", "right")),
+    *(("pelvis", *(f"{side} {part}" for part in ("hip", "knee", "ankle", "toe"))) for side in ("left", "right")),
+)
+BONES = tuple(bone for chain in _CHAINS for bone in pairwise(chain))
+"""Pairs of JOINTS that a line connects where a posture is drawn."""
 
 ANGLES = (
     *("bend", "twist", "lean", "nod", "turn"),

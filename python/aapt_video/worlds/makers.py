@@ -34,7 +34,8 @@ class Maker(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """The maker's part of index.json: split, tracks, versions, licences, notes; where a camera walks, `speeds`, the
-        fields of `aapt_video.stream.Speeds`."""
+        fields of `aapt_video.stream.Speeds`; where a body moves, `skeleton`, with `lines` and `rest` of
+        `aapt_video.model.conditions.Pose`."""
 
     def capture(self, shard: int, writer: ShardWriter, report: Callable[[int], None]) -> None:
         """Fills one shard; calls `report` with the number of new frames, and often, if only with 0: silence

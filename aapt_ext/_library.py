@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import library
+from torch.autograd.function import once_differentiable
 from torch.utils import _pytree as pytree
 
 from . import _C
@@ -74,7 +75,8 @@ def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def _backward(reference: Callable[..., Any]) -> Callable[..., Any]:
-    def backward(ctx: Any, *gradients: torch.Tensor | None) -> Any:
+    @once_differentiable
+    def gradients_of_leaves(ctx: Any, *gradients: torch.Tensor | None) -> Any:
         saved = iter(ctx.saved_tensors)
         leaves = [next(saved) if other is None else other[0] for other in ctx.others]
         with torch.enable_grad():
@@ -99,6 +101,9 @@ def _backward(reference: Callable[..., Any]) -> Callable[..., Any]:
             if pairs
             else [None] * len(wanted)
         )
-        return pytree.tree_unflatten([next(found) if is_wanted else None for is_wanted in ctx.wanted], ctx.spec)
+        return tuple(next(found) if is_wanted else None for is_wanted in ctx.wanted)
+
+    def backward(ctx: Any, *gradients: torch.Tensor | None) -> Any:
+        return pytree.tree_unflatten(gradients_of_leaves(ctx, *gradients), ctx.spec)
 
     return backward

@@ -110,6 +110,16 @@ def test_gradients_equal_those_of_the_reference(call, seed):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.parametrize("call", WITH_GRADIENT, **by_name)
+def test_a_second_derivative_is_refused(call, seed):
+    name, _, arguments = call(grad=True)
+    out = flat(getattr(torch.ops.aapt, name)(*arguments))[0]
+    first = next(t for t in flat(arguments) if t.requires_grad)
+    (gradient,) = torch.autograd.grad(out.square().sum(), first, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.square().sum().backward()
+
+
 @pytest.mark.parametrize("call", [*WITH_GRADIENT, cache_write_call], **by_name)
 def test_compilation_keeps_one_graph(call, seed):
     name, _, arguments = call(grad=False)

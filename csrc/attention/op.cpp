@@ -1,6 +1,6 @@
 #include "attention/op.h"
 
-#include "core/geometry.h"
+#include "core/check_pages.h"
 
 namespace aapt::attention {
 
@@ -39,33 +39,10 @@ void check_table(const SegmentArguments& s, int index, int batch, int pages) {
   }
 }
 
-void check_pages(const SegmentArguments& s, const Problem& p, int index, bool tiled) {
-  const auto k = label(index, "k_pages"), v = label(index, "v_pages");
-  const int64_t pages = s.k_pages.size(0), blocks = key_blocks(s.rows);
-  const int64_t group = group_of(size_of(p.dtype));
-  if (s.rows < 1) check.fail(label(index, "rows"), "is " + std::to_string(s.rows), "at least 1");
-  if (tiled) {
-    check.shape(s.k_pages, k.c_str(), {-1, p.heads, blocks, p.head_dim / group, kKeyBlock, group},
-                "tiled K [pages, h, ceil(rows/16), d/g, 16, g]");
-    check.shape(s.v_pages, v.c_str(), {pages, p.heads, blocks * kKeyBlock / group, p.head_dim, group},
-                "tiled V [pages, h, 16 ceil(rows/16)/g, d, g]");
-    check.contiguous(s.k_pages, k.c_str(), 4);
-    check.contiguous(s.v_pages, v.c_str(), 3);
-  } else {
-    check.shape(s.k_pages, k.c_str(), {-1, p.heads, s.rows, p.head_dim}, "[pages, h, rows, d]");
-    check.shape(s.v_pages, v.c_str(), {pages, p.heads, s.rows, p.head_dim}, "[pages, h, rows, d]");
-    check.contiguous(s.k_pages, k.c_str(), 1);
-    check.contiguous(s.v_pages, v.c_str(), 1);
-  }
-  for (const auto& [tensor, name] : {std::pair(&s.k_pages, &k), std::pair(&s.v_pages, &v)}) {
-    check.dtype(*tensor, name->c_str(), p.dtype);
-    check.device(*tensor, name->c_str(), p.device);
-  }
-}
-
 Segment make_segment(const SegmentArguments& s, const Problem& p, int index) {
-  const bool tiled = s.k_pages.dims == 6;
-  check_pages(s, p, index, tiled);
+  if (s.rows < 1) check.fail(label(index, "rows"), "is " + std::to_string(s.rows), "at least 1");
+  const bool tiled = check_pages(check, s.k_pages, label(index, "k_pages"), s.v_pages, label(index, "v_pages"),
+                                 {p.heads, s.rows, p.head_dim, p.dtype, p.device});
   check.shape(s.page_table, label(index, "page_table").c_str(), {p.batch, -1}, "[B, P]");
   check.contiguous(s.page_table, label(index, "page_table").c_str(), 1);
   check.tensor(s.page_count, label(index, "page_count").c_str(), {p.batch}, "[B]", DType::i32, p.device);

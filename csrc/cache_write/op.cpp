@@ -1,6 +1,6 @@
 #include "cache_write/op.h"
 
-#include "core/geometry.h"
+#include "core/check_pages.h"
 
 namespace aapt::cache_write {
 
@@ -26,26 +26,10 @@ void take_norm(Problem& p, const Tensor* q_weight, const Tensor* k_weight) {
 }
 
 void take_pages(Problem& p, const Tensor& page, const Tensor& k, const Tensor& v) {
-  p.tiled = k.dims == 6;
-  const int64_t pages = k.size(0), blocks = key_blocks(p.rows), group = group_of(size_of(p.dtype));
-  if (p.tiled) {
-    check.shape(k, "k_pages", {-1, p.heads, blocks, p.head_dim / group, kKeyBlock, group},
-                "tiled K [pages, h, ceil(L/16), d/g, 16, g]");
-    check.shape(v, "v_pages", {pages, p.heads, blocks * kKeyBlock / group, p.head_dim, group},
-                "tiled V [pages, h, 16 ceil(L/16)/g, d, g]");
-    check.contiguous(k, "k_pages", 4);
-    check.contiguous(v, "v_pages", 3);
-  } else {
-    check.shape(k, "k_pages", {-1, p.heads, p.rows, p.head_dim}, "[pages, h, rows = L, d]");
-    check.shape(v, "v_pages", {pages, p.heads, p.rows, p.head_dim}, "[pages, h, rows = L, d]");
-    check.contiguous(k, "k_pages", 1);
-    check.contiguous(v, "v_pages", 1);
-  }
-  for (const auto& [tensor, name] : {std::pair(&k, "k_pages"), std::pair(&v, "v_pages")}) {
-    check.dtype(*tensor, name, p.dtype);
-    check.device(*tensor, name, p.device);
-    check.writable(*tensor, name);
-  }
+  p.tiled = check_pages(check, k, "k_pages", v, "v_pages", {p.heads, p.rows, p.head_dim, p.dtype, p.device});
+  check.writable(k, "k_pages");
+  check.writable(v, "v_pages");
+  const int64_t pages = k.size(0);
   check.tensor(page, "page", {p.batch}, "[B]", DType::i32, p.device);
   if (p.device.type == Device::cpu) {
     for (int b = 0; b < p.batch; ++b) {

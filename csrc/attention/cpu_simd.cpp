@@ -2,7 +2,7 @@
 // arXiv:1805.02867; Dao et al., FlashAttention, arXiv:2205.14135).
 //
 // A thread takes some rows of one head. It walks the keys in steps of up to 256, sixteen blocks of 16 that may come
-// from several pages, so that pages of 48 keys run as fast as pages of 1196. A step's keys and values stay in the
+// from several pages, so that short pages fill a step as long ones do. A step's keys and values stay in the
 // second-level cache while tiles of six rows go over them:
 //
 //   scores = q k^T                               in registers, then 6 KB
@@ -48,8 +48,7 @@ struct PrecisionOf<float> {
   using type = Precise;
 };
 
-// Groups of d that are summed in one chain. Products of bfloat16 are exact in float32, and 128 of them are as good as
-// 32 of float32.
+// Groups of d that are summed in one chain: fewer of float32, whose result is held to a smaller error.
 template <class T>
 constexpr int kScoreChunk = sizeof(T) == 2 ? 128 : 32;
 

@@ -1,6 +1,6 @@
-// The part of the DLPack 1.x binary interface that we consume: managed tensors from `__dlpack__()` capsules,
-// and the C exchange API that a tensor type may offer as `__dlpack_c_exchange_api__` (about ten times faster,
-// and it tells the current stream). Layouts and names are DLPack's.
+// The part of the DLPack 1.x binary interface that we consume: managed tensors from `__dlpack__()` capsules, and
+// the C exchange API that a tensor type may offer as `__dlpack_c_exchange_api__` (it makes no Python objects, and
+// it tells the current stream). Layouts and names are DLPack's.
 #pragma once
 
 #include <cstdint>

@@ -1,10 +1,8 @@
 // Where the elements of one head of one page lie.
 //
-// plain  K and V [rows, d]: one head of one latent frame is a contiguous run. What CUDA and callers with
-// their own
-//        arrays use.
-// tiled  what the CPU's kernels multiply without repacking. Keys come in blocks of 16; elements are grouped
-// to four
+// plain  K and V [rows, d]: one head of one latent frame is a contiguous run. What CUDA uses, and callers with
+//        arrays of their own.
+// tiled  what the CPU's kernels multiply without repacking. Keys come in blocks of 16; elements are grouped to four
 //        bytes (g = 2 for bf16, 1 for float32 and float64), along d for K and along the keys for V:
 //          K [blocks, d / g, 16, g]      V [blocks * 16 / g, d, g]      blocks = ceil(rows / 16)
 //        Rows past the page's end are storage without meaning.

@@ -7,7 +7,7 @@
 
 namespace aapt::simd::AAPT_ISA {
 
-// Elements below which waking a thread costs more than it saves: about 3 microseconds of one thread's work.
+// Elements below which the caller works alone, since waking threads has its price.
 constexpr int64_t kWorthThreads = 32 * 1024;
 
 // Calls body(begin, end) for contiguous runs of [0, jobs), one run per thread. `elements` is the size of the whole

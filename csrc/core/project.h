@@ -31,8 +31,8 @@ inline Split split_rows(int64_t rows, int panels) {
   return {per_block, (tiles + per_block - 1) / per_block, panels};
 }
 
-// The weight as [ceil(N / 16), K / g, 16, g]. Plain weights are packed by all threads at every call, which takes about
-// as long as multiplying 20 rows: pack them once, at load.
+// The weight as [ceil(N / 16), K / g, 16, g]. Plain weights are packed by all threads at every call: pack them once, at
+// load.
 template <class T>
 inline const T* packed_weight(const Weight& w) {
   if (w.packed) return static_cast<const T*>(w.data);

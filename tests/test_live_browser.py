@@ -146,21 +146,20 @@ def test_the_page_fits_the_screen(width: int, height: int) -> None:
 def test_a_joint_that_is_dragged_moves_the_pose() -> None:
     async def test() -> None:
         async with browsing(generator=posed_world()) as (page, complaints):
-            before = await page.evaluate("screens.get(0).pose[0]")
             ends = "(i) => ['x1', 'y1', 'x2', 'y2'].map((name) => Number(screens.get(0).bones[i].getAttribute(name)))"
             assert await page.evaluate("screens.get(0).bones.length") == 5
-            assert await page.evaluate(ends, 0) == pytest.approx([50, 20, 50, 50])
-            box = await page.locator(".screen").bounding_box()
-            x, y = box["x"] + before[0] * box["width"], box["y"] + before[1] * box["height"]
-            await page.mouse.move(x, y)
+            assert await page.evaluate(ends, 0) == pytest.approx([24, 6.4, 24, 16])  # in pixels of the picture
+            box = await page.locator(".screen canvas").bounding_box()
+            scale = min(box["width"] / 48, box["height"] / 32)  # there are bars beside the picture, or above it
+            left, top = box["x"] + (box["width"] - 48 * scale) / 2, box["y"] + (box["height"] - 32 * scale) / 2
+            await page.mouse.move(left + 24 * scale, top + 6.4 * scale)
             await page.mouse.down()
-            await page.mouse.move(x + 60, y + 40, steps=4)
+            await page.mouse.move(left + 30 * scale, top + 10 * scale, steps=4)
             await page.mouse.up()
-            after = await page.evaluate("screens.get(0).pose[0]")
-            assert (after[0] - before[0]) * box["width"] == pytest.approx(60, abs=3)
+            assert await page.evaluate("screens.get(0).pose[0]") == pytest.approx([30 / 48, 10 / 32, 1], abs=1e-3)
             for bone in (0, 1, 2):
-                assert (await page.evaluate(ends, bone))[:2] == pytest.approx([100 * after[0], 100 * after[1]])
-            assert (await page.evaluate(ends, 0))[2:] == pytest.approx([50, 50])
+                assert (await page.evaluate(ends, bone))[:2] == pytest.approx([30, 10], abs=0.05)
+            assert (await page.evaluate(ends, 0))[2:] == pytest.approx([24, 16])
             await until(page, "document.getElementById('latency').textContent.endsWith('ms')")
             assert not await page.is_visible("#pad") and complaints == []
 

@@ -204,9 +204,10 @@ def _pages(k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 def _same_length(sides: Sequence[Tensor]) -> Tensor:
     """One side of P prompts [B, S, h, d], as [P B, longest S, h, d]."""
+    if len(sides) == 1:
+        return sides[0]
     longest = max(side.shape[1] for side in sides)
-    padded = [F.pad(side, (0, 0, 0, 0, 0, longest - side.shape[1])) for side in sides]
-    return sides[0] if len(sides) == 1 else torch.cat(padded)
+    return torch.cat([F.pad(side, (0, 0, 0, 0, 0, longest - side.shape[1])) for side in sides])
 
 
 @lru_cache(maxsize=16)
@@ -244,7 +245,7 @@ def _frame_by_frame(
     Where the far keys (text, pinned position) are seen by a query of their own, both queries are laid end to end in one
     twice as long, and each key is zero in the half of the query that does not look at it.
     """
-    # A CPU is no slower in float32, and torch's bfloat16 gradients there are less exact than a composition's.
+    # On a CPU torch's bfloat16 gradients are less exact than a composition's.
     dtype = q.dtype if q.is_cuda else wide(q).dtype
     head_dim = q.shape[-1]
     frames = list(zip(*([x.transpose(1, 2) for x in wide(side).unbind(1)] for side in (k, v)), strict=True))

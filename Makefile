@@ -1,7 +1,7 @@
 # The only commands to remember. Each works on a fresh machine: it makes .venv, picks the build of torch that fits the
 # machine, installs, runs.
 #
-#   make demo    install and run the main job
+#   make demo    install and run the main job: a minute of the shipped world, in demo.mp4
 #   make test    install and test (tests marked gpu run where there is one)
 #   make lint    ruff, mypy, clang-format
 #   make play    serve the shipped world to the browser (WORLD=name or folder for another)
@@ -30,7 +30,7 @@ build: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python setup.py -q build_ext --inplace
 
 demo: build
-	$(BIN)/python examples/attention.py
+	$(BIN)/aapt-video generate doom --path-file examples/tour.txt --frames 1440 --seed 7 --out demo.mp4
 
 play: build
 	$(BIN)/aapt-video play $(WORLD)

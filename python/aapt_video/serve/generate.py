@@ -95,8 +95,9 @@ def generate(arguments: Generate) -> None:
     if len(clip.frames) == 0:
         raise ValueError("no frame was made: the controls ended before the first; write for example: forward 2s")
     path = clip.save(arguments.out)
-    seconds = len(clip.frames) / clip.fps
+    seconds, spent = len(clip.frames) / clip.fps, clip.record["seconds"]["total"]
     print(f"{path}: {len(clip.frames)} frames, {seconds:.1f} s; {path.with_suffix('.json')}")
+    print(f"made in {spent:.1f} s: {len(clip.frames) / spent:.1f} frames a second, {seconds / spent:.2f} x real time")
     if clip.record["interrupted"]:
         sys.exit(130)
 

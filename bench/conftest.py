@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from aapt_video.bench import record
+from aapt_video.machine import commit
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -36,7 +37,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if not name or benchmarks is None:
         return
     clocks = {"before": session.config.stash[_CLOCKS], "after": record.clocks()}
-    shared = {"hardware": record.hardware(), "versions": record.versions(), "commit": record.commit()}
+    shared = {"hardware": record.hardware(), "versions": record.versions(), "commit": commit()}
     records = [_to_record(result, clocks, shared) for result in benchmarks.benchmarks if result.stats.rounds]
     record.write(RESULTS / f"{name}.json", records)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aapt_video.files import write_json
 from aapt_video.worlds.dataset import VideoDataset, WindowSampler, caption_of
 from aapt_video.worlds.shards import (
     FORMAT,
@@ -14,7 +15,6 @@ from aapt_video.worlds.shards import (
     finished_shards,
     remove_unfinished,
     shard_folder,
-    write_json,
 )
 
 SIZE = (32, 24)

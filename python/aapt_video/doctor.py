@@ -6,7 +6,6 @@ import platform
 import shutil
 import sys
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ import torch
 
 import aapt_ext
 from aapt_ext import _C
+
+from .machine import package_version, processor_name
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,12 @@ def examine() -> Finding:
     """Looks at the machine; imports nothing heavy beyond torch and changes nothing."""
     finding = Finding()
     facts = finding.facts
-    facts.append(("aapt-video", f"{_version('aapt-video')}, Python {platform.python_version()}"))
+    installed = package_version("aapt-video") or "not installed (running from source)"
+    facts.append(("aapt-video", f"{installed}, Python {platform.python_version()}"))
+    )
     facts.append(("module", f"{Path(_C.__file__).name}, {'CPU and CUDA' if _C.built_with_cuda else 'CPU only'}"))
     facts.append(("torch", f"{torch.__version__}, {torch.get_num_threads()} threads"))
-    facts.append(("processor", _processor_name()))
+    facts.append(("processor", processor_name()))
     facts.append(("instruction sets", ", ".join(_C.cpu_backends())))
     if len(_C.cpu_backends()) == 1:
         finding.remedies.append("This CPU has no AVX2: the operators run portable code, which is slow.")
@@ -94,21 +97,6 @@ def cuda_path(major: int) -> str:
 
 def _cuda_version(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
-
-
-def _processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "not installed (running from source)"
 
 
 def format_table() -> str:

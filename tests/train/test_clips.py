@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from aapt_video.codec import Codec, fit_scale, from_uint8, named_config, pca_init, save_codec
+from aapt_video.files import write_json
 from aapt_video.model.conditions import Camera, Plain, Pose
 from aapt_video.train.clips import ClipConfig, LatentClips, controls, fit_condition, latents_of
 from aapt_video.train.shapes import ShapesConfig, make_shapes
 from aapt_video.train.stage import Noise
 from aapt_video.worlds.dataset import VideoDataset
-from aapt_video.worlds.shards import FORMAT, ShardWriter, write_json
+from aapt_video.worlds.shards import FORMAT, ShardWriter
 
 CONFIG = ClipConfig(frames=3, phases=(0, 2))
 CPU = torch.device("cpu")

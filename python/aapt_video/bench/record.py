@@ -9,13 +9,14 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from aapt_ext import _C
+from aapt_video.files import write_json
+from aapt_video.machine import commit, package_version, processor_name
 
 SCHEMA = 1
 PACKAGES = ("torch", "numpy", "pybind11", "triton", "flash-attn", "flashinfer-python", "cupy-cuda13x")
@@ -39,7 +40,7 @@ class Record:
     hardware: dict[str, Any] = field(default_factory=lambda: hardware())
     versions: dict[str, str] = field(default_factory=lambda: versions())
     command: str = field(default_factory=lambda: command())
-    commit: str = field(default_factory=lambda: commit())
+    commit: str = field(default_factory=commit)
     clocks: dict[str, Any] = field(default_factory=dict)
     """Before and after the run, where the driver tells them."""
     time: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
@@ -49,9 +50,7 @@ class Record:
 def write(path: Path, records: list[Record]) -> None:
     """Writes records as JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps([asdict(record) for record in records], indent=1) + "\n")
-    temporary.replace(path)
+    write_json(path, [asdict(record) for record in records])
 
 
 def read(folder: Path) -> list[Record]:
@@ -75,7 +74,7 @@ def read(folder: Path) -> list[Record]:
 def hardware() -> dict[str, Any]:
     """The processor and, where there is one, the GPU."""
     found: dict[str, Any] = {
-        "cpu": _cpu_name(),
+        "cpu": processor_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "instruction set": _C.cpu_backend(),
@@ -97,8 +96,8 @@ def clocks() -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Of what a figure depends on."""
-    found = {"python": platform.python_version(), "aapt-video": _version("aapt-video")}
-    found |= {name: _version(name) for name in PACKAGES}
+    found = {"python": platform.python_version(), "aapt-video": package_version("aapt-video")}
+    found |= {name: package_version(name) for name in PACKAGES}
     if torch.version.cuda:
         found["cuda"] = torch.version.cuda
     return {name: value for name, value in found.items() if value}
@@ -111,36 +110,9 @@ def command() -> str:
     return " ".join([usual.get(program, program), *sys.argv[1:]])
 
 
-def commit() -> str:
-    """The checkout's commit, with `+` where files differ from it; empty outside a checkout."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        result = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=False)
-        return result.stdout.strip() if result.returncode == 0 else ""
-
-    changed = git("status", "--porcelain", "--untracked-files=no")
-    return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def _query_gpu(name: str) -> str:
     query = ["nvidia-smi", f"--query-gpu={name}", "--format=csv,noheader", "--id=0"]
     try:
         return subprocess.run(query, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return ""

@@ -16,11 +16,13 @@ from typing import Any, Literal
 
 import torch
 
+from aapt_video.machine import commit
+
 from . import aims
 from .cold_start import cold_start
 from .floors import Floor, Roofs, floor
 from .methods import METHODS, Contest, Method
-from .record import Record, clocks, command, commit, hardware, versions, write
+from .record import Record, clocks, command, hardware, versions, write
 from .roofs import RoofCalls
 from .timing import Call, Samples, in_turns, once, reason
 from .workload import Case, Workload

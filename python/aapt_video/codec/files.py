@@ -1,11 +1,12 @@
 """A codec in a folder: `codec.safetensors` and `codec.json`."""
 
 import json
-import os
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+
+from aapt_video.files import write_json, write_tensors
 
 from .codec import Codec
 from .config import CodecConfig
@@ -17,13 +18,8 @@ def save_codec(codec: Codec, folder: str | Path) -> None:
     """Writes weights and configuration; each file appears whole or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.contiguous() for name, tensor in codec.state_dict().items()}
-    partial = folder / f".{WEIGHTS}.partial"
-    save_file(tensors, partial)
-    os.replace(partial, folder / WEIGHTS)
-    partial = folder / f".{CONFIG}.partial"
-    partial.write_text(json.dumps(codec.config.to_dict(), indent=2) + "\n")
-    os.replace(partial, folder / CONFIG)
+    write_tensors(folder / WEIGHTS, codec.state_dict())
+    write_json(folder / CONFIG, codec.config.to_dict())
 
 
 def load_codec(folder: str | Path, device: torch.device | str = "cpu") -> Codec:

@@ -9,17 +9,17 @@ gallery/                  optional: start frames *.png, each with a prompt *.txt
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from aapt_video.codec import load_codec, save_codec
+from aapt_video.files import write_json, write_tensors
 from aapt_video.model import Transformer, TransformerConfig
 from aapt_video.model.conditions import condition_from_dict, condition_to_dict
 from aapt_video.model.text import ByteEncoder, HuggingFaceEncoder, TextEncoder
@@ -84,11 +84,11 @@ def save_generator(generator: Generator, folder: str | Path) -> None:
     """Writes a folder that `load` reads, in the generator's dtype."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _save(generator.weights.model, folder / WEIGHTS)
+    write_tensors(folder / WEIGHTS, generator.weights.model.state_dict())
     save_codec(generator.codec, folder / "codec")
     encoder = generator.encoder
     if isinstance(encoder, ByteEncoder):
-        _save(encoder, folder / TEXT)
+        write_tensors(folder / TEXT, encoder.state_dict())
     for i, start in enumerate(generator.gallery):
         (folder / "gallery").mkdir(exist_ok=True)
         start.image.save(folder / "gallery" / f"{i:03}.png")
@@ -104,15 +104,7 @@ def save_generator(generator: Generator, folder: str | Path) -> None:
         "condition": condition_to_dict(generator.condition),
         "text": _describe_encoder(encoder),
     }
-    partial = folder / f".{CONFIG}.partial"
-    partial.write_text(json.dumps(values, indent=2) + "\n")
-    os.replace(partial, folder / CONFIG)
-
-
-def _save(module: nn.Module, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, partial)
-    os.replace(partial, path)
+    write_json(folder / CONFIG, values)
 
 
 def _assign(module: nn.Module, path: Path) -> None:

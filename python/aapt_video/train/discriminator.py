@@ -14,8 +14,10 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from aapt_video.files import write_json, write_tensors
 
 from .predictor import Predictor, PredictorConfig, load_predictor
 
@@ -113,9 +115,9 @@ class Discriminator(nn.Module):
 
 def save_discriminator(out: Path, discriminator: Discriminator, weights: dict[str, Tensor]) -> None:
     """`discriminator.safetensors` and `discriminator.json`: what a later phase goes on from."""
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, out / WEIGHTS)
-    described = {"backbone": discriminator.backbone.config.to_dict(), "config": asdict(discriminator.config)}
-    (out / CONFIG).write_text(json.dumps(described, indent=2) + "\n")
+    write_tensors(out / WEIGHTS, weights)
+    backbone = discriminator.backbone.config.to_dict()
+    write_json(out / CONFIG, {"backbone": backbone, "config": asdict(discriminator.config)})
 
 
 def load_discriminator(folder: Path, config: DiscriminatorConfig, window: int) -> Discriminator:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from aapt_video.files import write_json, write_tensors
 from aapt_video.model import Rollout, TextKeys, Transformer, TransformerConfig
 from aapt_video.model.block import Block
 from aapt_video.model.conditions import Camera, Plain, Pose, condition_from_dict, condition_to_dict
@@ -148,12 +149,8 @@ class Predictor(nn.Module):
 def save_predictor(folder: Path, config: PredictorConfig, weights: dict[str, Tensor]) -> None:
     """Writes `model.safetensors` and `model.json`; each file appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{WEIGHTS}.partial"
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial)
-    partial.replace(folder / WEIGHTS)
-    partial = folder / f".{CONFIG}.partial"
-    partial.write_text(json.dumps(config.to_dict(), indent=1) + "\n")
-    partial.replace(folder / CONFIG)
+    write_tensors(folder / WEIGHTS, weights)
+    write_json(folder / CONFIG, config.to_dict())
 
 
 def load_predictor(folder: Path, device: torch.device | str = "cpu") -> Predictor:

@@ -5,7 +5,6 @@ It shows that the recipe works on this machine; the pictures are small and soft.
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from typing import Any, Literal
 import torch
 
 from aapt_video.codec import CodecConfig, NetConfig
+from aapt_video.files import write_json
 from aapt_video.model import TransformerConfig
 from aapt_video.stream import Generator, save_generator
 from aapt_video.stream.noise import gaussian
@@ -111,7 +111,7 @@ def quick(arguments: Quick) -> dict[str, Any]:
         "measured": measured,
         "stream_against_parallel": difference,
     }
-    (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_json(out / "report.json", report)
     return report
 
 

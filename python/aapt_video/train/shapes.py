@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aapt_video.worlds.shards import FORMAT, Caption, ShardWriter, finished_shards, write_json
+from aapt_video.files import write_json
+from aapt_video.worlds.shards import FORMAT, Caption, ShardWriter, finished_shards
 
 _COLOURS = {
     "red": (200, 60, 50),

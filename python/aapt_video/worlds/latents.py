@@ -26,9 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from aapt_video.files import write_json
 from aapt_video.worlds.camera import MOTION_UNIT, relative_motion
 from aapt_video.worlds.dataset import VideoDataset, WindowSampler, caption_of
-from aapt_video.worlds.shards import FORMAT, write_json
+from aapt_video.worlds.shards import FORMAT
 
 PACK = 4
 """Video frames in a latent frame."""

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from aapt_video.files import write_json
 from aapt_video.worlds.card import write_card
 from aapt_video.worlds.makers import Maker
 from aapt_video.worlds.shards import (
@@ -28,7 +29,6 @@ from aapt_video.worlds.shards import (
     remove_unfinished,
     shard_folder,
     unfinished_folder,
-    write_json,
 )
 from aapt_video.worlds.watched import WatchedWorker
 

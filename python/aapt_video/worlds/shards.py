@@ -26,6 +26,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from aapt_video.files import write_json
+
 FORMAT = 1
 """Version of the format, in index.json and header.json."""
 
@@ -196,13 +198,6 @@ class ShardWriter:
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
         self._folder.rename(self._target)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON so that a reader meets the old contents or the new ones, never half of either."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    temporary.replace(path)
 
 
 class _RawVideo:

@@ -38,7 +38,6 @@ def examine() -> Finding:
     facts = finding.facts
     installed = package_version("aapt-video") or "not installed (running from source)"
     facts.append(("aapt-video", f"{installed}, Python {platform.python_version()}"))
-    )
     facts.append(("module", f"{Path(_C.__file__).name}, {'CPU and CUDA' if _C.built_with_cuda else 'CPU only'}"))
     facts.append(("torch", f"{torch.__version__}, {torch.get_num_threads()} threads"))
     facts.append(("processor", processor_name()))

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from aapt_ext.reference import wide
 from aapt_video.files import write_json, write_tensors
 
 from .predictor import Predictor, PredictorConfig, load_predictor
@@ -58,9 +59,9 @@ class Reader(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[n, tokens, D] -> [n, D]."""
-        k, v = torch.unflatten(self.keys_values(self.norm(tokens.float())), -1, (2, self.heads, -1)).unbind(-3)
+        k, v = torch.unflatten(self.keys_values(self.norm(wide(tokens))), -1, (2, self.heads, -1)).unbind(-3)
         q = torch.unflatten(self.query, -1, (self.heads, -1)).expand(len(tokens), 1, -1, -1)
-        q, k, v = (x.to(v.dtype).transpose(1, 2) for x in (self.q_norm(q), self.k_norm(k.float()), v))
+        q, k, v = (x.to(v.dtype).transpose(1, 2) for x in (self.q_norm(q), self.k_norm(wide(k)), v))
         x: Tensor = self.query + self.out(F.scaled_dot_product_attention(q, k, v).flatten(1))
         y: Tensor = x + self.mlp(self.mlp_norm(x))
         return y

@@ -269,3 +269,13 @@ def test_a_collapse_ends_the_run_before_it_changes_a_weight(places, tmp_path):
 
 def test_motion_is_the_mean_step():
     assert motion(torch.arange(4.0)[None, :, None].expand(2, 4, 3)).item() == 1
+
+
+def test_recycled_noise_spares_what_the_user_gave_and_nothing_else(places):
+    stage = stage_of(places)
+    clips = stage.load(range(64))
+    assert torch.equal(stage.recycled(clips, 0.0), clips.previous)
+    noise = stage.recycled(clips, 0.4) - clips.previous
+    assert noise[:, 0].abs().max() == 0
+    deviations = noise[:, 1:].flatten(2).std(-1)
+    assert deviations.max() < 0.5 and deviations.mean().item() == pytest.approx(0.2, rel=0.2)

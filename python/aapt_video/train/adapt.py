@@ -40,6 +40,9 @@ class AdaptConfig:
     optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(muon_lr=0.02))
     shift: float = 0.0
     """Timestep shift; 0: by the size of a clip, see `losses.shift_for`."""
+    recycled_noise: float = 0.0
+    """Largest standard deviation of noise on recycled latents after latent 0, so that a rollout's own errors are no
+    surprise; 0 as in the paper."""
     sample_steps: int = 8
     """Euler steps of the samples that are measured and shown."""
     held_out_clips: int = 12
@@ -72,7 +75,8 @@ class AdaptStage(LatentStage):
     def loss(self, step: int, batch: Clips, turn: str) -> Loss:
         clips = batch.to(self.device)
         t, noise = self.draw(clips, self.shift(self.config.shift))
-        velocity = predicted(self.predictor, clips, clips.previous, self.run.recompute)
+        previous = self.recycled(clips, self.config.recycled_noise)
+        velocity = predicted(self.predictor, clips, previous, self.run.recompute)
         loss = velocity_loss(velocity(noised(clips.x0, noise, t), t), clips.x0, noise)
         return Loss(loss, {})
 

@@ -84,6 +84,16 @@ class LatentStage(Stage[Clips]):
         noise = Noise(self.run.seed, clips.numbers, self.device, purpose=2)
         return shift(noise.uniform(), s), noise.normal(*clips.x0.shape[1:])
 
+    def recycled(self, clips: Clips, most: float) -> Tensor:
+        """The clean latent before each position [B, T, C, h, w]; those after latent 0 with noise of a deviation that is
+        uniform up to `most`, another for each."""
+        if most == 0:
+            return clips.previous
+        noise = Noise(self.run.seed, clips.numbers, self.device, purpose=6)
+        strength = most * noise.uniform(clips.previous.shape[1], 1, 1, 1)
+        strength[:, 0] = 0
+        return clips.previous + strength * noise.normal(*clips.previous.shape[1:])
+
     def held_out_noise(self) -> Tensor:
         """[n, T, C, h, w], always the same."""
         noise = Noise(self.run.seed + 1, self.held_out.numbers, self.device, purpose=3)

@@ -1,5 +1,7 @@
 """The command line: what it lists, what it refuses."""
 
+import subprocess
+import sys
 from importlib import import_module
 
 import pytest
@@ -23,6 +25,20 @@ def test_every_command_explains_itself(command, capsys: pytest.CaptureFixture[st
         main([*command.words.split(), "--help"])
     assert ended.value.code == 0
     assert f"usage: aapt-video {command.words}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "unwanted"),
+    [
+        ("--help", ("torch", "numpy", "tyro", "aapt_ext")),
+        ("doctor", ("aiohttp", "av", "PIL", "aapt_video.stream", "aapt_video.serve")),
+    ],
+)
+def test_a_command_imports_nothing_that_it_does_not_need(words: str, unwanted: tuple[str, ...]) -> None:
+    seen = f"print(sorted({set(unwanted)} & set(sys.modules)))"
+    program = f"import sys; from aapt_video.cli import main; main([{words!r}]); {seen}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_help_on_part_of_a_command_lists_what_begins_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple
 
-import tyro
-
 
 class Command(NamedTuple):
     """A subcommand. Its module is imported when it is called: help is quick, and optional extras stay optional."""
@@ -87,6 +85,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(command: Command, arguments: list[str]) -> None:
+    import tyro  # here, since the overview needs no parser
+
     module = import_module(command.module)
     function: Callable[[Any], None] = getattr(module, command.function)
     try:

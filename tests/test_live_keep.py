@@ -13,11 +13,12 @@ import pytest
 import torch
 from live_server import FAST, tiny_world
 from models import camera
+from safetensors import torch as files
 
 from aapt_video.serve import keep as keep_module
 from aapt_video.serve.keep import Keep, _Nobody
 from aapt_video.serve.live import Live, LiveStream
-from aapt_video.stream import Generator, Stream, snapshot
+from aapt_video.stream import Generator, Stream
 
 KEY = "session.0"
 
@@ -90,16 +91,16 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], None
 
         monkeypatch.setattr(module, name, changed)
 
-    def half_written(tensors: Any, path: Path, **named: Any) -> None:
-        original_save(tensors, path, **named)
+    def half_written(tensors: Any, path: Path, metadata: Any) -> None:
+        original_save(tensors, path, metadata)
         whole = path.read_bytes()
         for size in (0, len(whole) // 2):
             path.write_bytes(whole[:size])
             call[0]()
         path.write_bytes(whole)
 
-    original_save = snapshot.save_file
-    monkeypatch.setattr(snapshot, "save_file", half_written)
+    original_save = files.save_file
+    monkeypatch.setattr(files, "save_file", half_written)
     for module, name in ((os, "replace"), (os, "rename"), (os, "unlink"), (os, "mkdir"), (os, "rmdir")):
         around(module, name)
     yield lambda function: call.__setitem__(0, function)
@@ -171,13 +172,13 @@ def test_a_snapshot_writes_new_pages_only_and_the_folder_does_not_grow(
     live = player.open()
     page = live.stream.engine.pool.bytes_per_page
     written, held = [], []
-    original = snapshot.save_file
+    original = files.save_file
 
-    def save_file(tensors: dict[str, torch.Tensor], path: Path, **named: Any) -> None:
-        original(tensors, path, **named)
+    def save_file(tensors: dict[str, torch.Tensor], path: Path, metadata: Any) -> None:
+        original(tensors, path, metadata)
         written[-1] += path.stat().st_size
 
-    monkeypatch.setattr(snapshot, "save_file", save_file)
+    monkeypatch.setattr(files, "save_file", save_file)
     window = world.config.window
     for _ in range(3 * window):
         written.append(0)
@@ -201,14 +202,14 @@ def test_a_disk_that_hangs_stops_no_step_and_costs_none(
     live = player.open()
     assert player.keep._kept[KEY].written.result()
     hangs, goes_on = threading.Event(), threading.Event()
-    original = snapshot.save_file
+    original = files.save_file
 
-    def save_file(*arguments: Any, **named: Any) -> None:
+    def save_file(*arguments: Any) -> None:
         hangs.set()
         assert goes_on.wait(60)
-        original(*arguments, **named)
+        original(*arguments)
 
-    monkeypatch.setattr(snapshot, "save_file", save_file)
+    monkeypatch.setattr(files, "save_file", save_file)
     player.step(live, 5)
     assert hangs.wait(60) and not player.keep._kept[KEY].written.done()
     shutil.copytree(tmp_path / "kept", tmp_path / "copy")
@@ -228,12 +229,12 @@ def test_a_full_disk_is_said_once_and_made_up_for(
     assert player.keep._kept[KEY].written.result()
     player.step(live, 2)
     player.keep._kept[KEY].written.result()
-    original = snapshot.save_file
+    original = files.save_file
 
-    def full(*arguments: Any, **named: Any) -> None:
+    def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(snapshot, "save_file", full)
+    monkeypatch.setattr(files, "save_file", full)
     if change == "rewind":
         player.loop.rewind(live, 1)
     for _ in range(3):
@@ -243,7 +244,7 @@ def test_a_full_disk_is_said_once_and_made_up_for(
     assert sum("would not survive" in record.message for record in caplog.records) == 1
     expected = following(live.stream) if change == "step" else None  # what was there led to before the rewind
     assert restored(world, tmp_path / "copy") == expected
-    monkeypatch.setattr(snapshot, "save_file", original)
+    monkeypatch.setattr(files, "save_file", original)
     player.step(live)
     assert player.keep._kept[KEY].written.result()
     expected = following(live.stream)

@@ -6,7 +6,6 @@ In a file it is safetensors, with the rest as JSON in the header.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from aapt_ext import PagePool
 from aapt_video.codec import CodecState
+from aapt_video.files import write_tensors
 
 from .engine import Engine
 from .state import StreamState
@@ -139,14 +138,10 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     tensors = dict(snapshot.tensors)
     for name, page in snapshot.pages.items():
         tensors |= {f"{name}.k": page.k, f"{name}.v": page.v}
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        save_file(tensors, partial, metadata={"format": FORMAT, "facts": json.dumps(snapshot.facts)})
-        os.replace(partial, path)
+        write_tensors(path, tensors, {"format": FORMAT, "facts": json.dumps(snapshot.facts)})
     except SafetensorError as error:
         raise OSError(f"path={str(path)!r} cannot be written: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_snapshot(path: Path) -> Snapshot:

@@ -36,6 +36,15 @@ def seed(request: pytest.FixtureRequest) -> int:
     return value
 
 
+@pytest.fixture
+def one_thread():
+    """Tiny models gain nothing from a second thread, and bits are promised for one number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True)
 def _best_backend_after_each_test():
     yield

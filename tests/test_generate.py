@@ -21,13 +21,7 @@ from aapt_video.serve.path import follow
 from aapt_video.stream import Speeds, load, save_generator
 from aapt_video.video import write_mp4
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

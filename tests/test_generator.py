@@ -24,13 +24,7 @@ from aapt_video.model.text import ByteEncoder
 from aapt_video.stream import Limits, Speeds, Start, load, save_generator
 from aapt_video.stream.history import SNAPSHOT_EVERY
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_one_call_makes_a_clip_of_exactly_that_length_and_a_record_that_makes_it_again(tmp_path: Path) -> None:

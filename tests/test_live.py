@@ -14,7 +14,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-import torch
 from live_server import serving, tiny_world
 from models import camera, picture
 from PIL import Image
@@ -38,15 +37,9 @@ from aapt_video.serve.client import (
 )  # fmt: skip
 from aapt_video.stream import Speeds, load, save_generator
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SECONDS = 120  # a step of the tiny model takes milliseconds; a loaded machine may take far longer
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:

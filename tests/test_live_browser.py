@@ -13,13 +13,13 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-import torch
 from live_server import FAST, posed_world, serving, tiny_world
 from PIL import Image
 
 playwright = pytest.importorskip("playwright.async_api", reason="needs Playwright: pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
 ]
@@ -69,14 +69,6 @@ async def picture(page: Any, number: int = 0) -> np.ndarray:
     """What a screen shows, [H, W, 3]."""
     url = await page.evaluate(f"screens.get({number}).canvas.toDataURL()")
     return np.array(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB")).astype(int)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_a_visitor_plays_rewinds_branches_records_and_nothing_complains() -> None:

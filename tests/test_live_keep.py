@@ -20,15 +20,9 @@ from aapt_video.serve.keep import Keep, _Nobody
 from aapt_video.serve.live import Live, LiveStream
 from aapt_video.stream import Generator, Stream
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 KEY = "session.0"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from live_server import Errors, serving
@@ -21,13 +20,7 @@ from aapt_video.serve import protocol
 from aapt_video.serve.client import Client, Control, Fork, Kind, Open, Packet, Prompt, Record, Refused, Rewind, connect
 from aapt_video.serve.protocol import HEADER, MESSAGES, ProtocolError, pack, parse
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 VALUES = st.recursive(

@@ -14,14 +14,7 @@ from aapt_video.codec import from_uint8, to_uint8
 from aapt_video.stream import Frames, Limits, Stream, step_together
 from aapt_video.stream.noise import gaussian
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Tiny models gain nothing from a second thread, and bits are promised for one number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def watch(stream: Stream, steps: int, start: int = 0) -> np.ndarray:

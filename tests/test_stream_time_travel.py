@@ -16,16 +16,10 @@ from models import TINY, camera, picture, tiny_generator
 
 from aapt_video.stream import Generator, load, save_generator
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 HISTORY = 9
 PROMPTS = ("a maze", "steel")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch.autograd.profiler_util import FunctionEventAvg
@@ -16,27 +16,15 @@ from torch.profiler import ProfilerActivity, profile
 
 from .methods import Contest
 from .ranges import OPERATORS, ranges
-from .workload import Case, Workload
+from .workload import Case, CaseArguments, Workload
 
 NAMES = (*OPERATORS, "linear qkv", "linear heads", "linear branch", "linear hidden", "decoder")
 
 
 @dataclass(frozen=True)
-class Profile:
+class Profile(CaseArguments):
     """Profile one step of random weights with a full window; nothing is captured in a graph."""
 
-    model: str = "aapt-8b"
-    """A named configuration."""
-    size: str | None = None
-    """WIDTHxHEIGHT of the pictures, pixels; the model's usual size where it is not given."""
-    window: int | None = None
-    """Past latent frames that are seen; the model's where it is not given."""
-    decoder: str | None = None
-    """A codec configuration; the model's usual one where it is not given."""
-    dtype: Literal["bfloat16", "float32"] | None = None
-    """Of weights, keys and activations; the faster one where it is not given."""
-    device: Literal["cpu", "cuda"] | None = None
-    """A GPU where there is one, if it is not given."""
     warm_up: int = 3
     """Steps before the one that is profiled."""
     trace: Path | None = None
@@ -46,9 +34,7 @@ class Profile:
 
 
 def run(arguments: Profile) -> None:
-    case = Case.of(
-        arguments.model, arguments.size, arguments.window, arguments.decoder, arguments.dtype, arguments.device
-    )
+    case = arguments.case()
     whole = Contest(Workload(case)).make("ours-eager").whole
     for _ in range(arguments.warm_up):
         whole()

@@ -25,28 +25,16 @@ from .methods import METHODS, Contest, Method
 from .record import Record, clocks, command, hardware, versions, write
 from .roofs import RoofCalls
 from .timing import Call, Samples, in_turns, once, reason
-from .workload import Case, Workload
+from .workload import Case, CaseArguments, Workload
 
 TOLERANCE = {torch.bfloat16: 0.05, torch.float32: 1e-3}
 """How far a method's velocity may be from ours, root mean square: rounding in 36 blocks, not another model."""
 
 
 @dataclass(frozen=True)
-class BenchStep:
+class BenchStep(CaseArguments):
     """Time one latent frame of random weights at real scale, beside other ways to compute it."""
 
-    model: str = "aapt-8b"
-    """A named configuration."""
-    size: str | None = None
-    """WIDTHxHEIGHT of the pictures, pixels; the model's usual size where it is not given."""
-    window: int | None = None
-    """Past latent frames that are seen; the model's where it is not given."""
-    decoder: str | None = None
-    """A codec configuration: full, light, tiny; the model's usual one where it is not given."""
-    dtype: Literal["bfloat16", "float32"] | None = None
-    """Of weights, keys and activations; the faster one where it is not given."""
-    device: Literal["cpu", "cuda"] | None = None
-    """A GPU where there is one, if it is not given."""
     methods: str = ",".join(METHODS)
     """Who is measured, separated by commas."""
     rounds: int = 100
@@ -64,9 +52,7 @@ class BenchStep:
 
 
 def run(arguments: BenchStep) -> None:
-    case = Case.of(
-        arguments.model, arguments.size, arguments.window, arguments.decoder, arguments.dtype, arguments.device
-    )
+    case = arguments.case()
     names = [name for name in arguments.methods.split(",") if name]
     for name in names or [""]:
         if name not in METHODS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -109,6 +110,28 @@ class Case:
                 f"{needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on {self.device}; take a smaller model "
                 "(--model world), size or window"
             )
+
+
+@dataclass(frozen=True)
+class CaseArguments:
+    """What commands take to describe a case."""
+
+    model: str = "aapt-8b"
+    """A named configuration."""
+    size: str | None = None
+    """WIDTHxHEIGHT of the pictures, pixels; the model's usual size where it is not given."""
+    window: int | None = None
+    """Past latent frames that are seen; the model's where it is not given."""
+    decoder: str | None = None
+    """A codec configuration: full, light, tiny; the model's usual one where it is not given."""
+    dtype: Literal["bfloat16", "float32"] | None = None
+    """Of weights, keys and activations; the faster one where it is not given."""
+    device: Literal["cpu", "cuda"] | None = None
+    """A GPU where there is one, if it is not given."""
+
+    def case(self) -> Case:
+        """The case; raises ValueError as `Case.of` does."""
+        return Case.of(self.model, self.size, self.window, self.decoder, self.dtype, self.device)
 
 
 class Workload:

@@ -29,7 +29,7 @@ from .losses import approximate_penalty, relativistic_loss
 from .optimiser import OptimiserConfig
 from .parallel import Processes
 from .places import Places
-from .predictor import Predictor, load_predictor, save_predictor
+from .predictor import Predictor, load_causal, save_predictor
 from .sampling import Roller, roll_out
 from .stage import Loss, Noise, RunConfig
 
@@ -116,12 +116,7 @@ class AdversarialStage(LatentStage):
         self.optimisers = {GENERATOR: config.generator_optimiser, DISCRIMINATOR: config.discriminator_optimiser}
 
     def _build(self, data: VideoDataset, places: Places, condition: ConditionSource) -> Predictor:
-        if places.init is None:
-            raise ValueError("init is not given: name the folder of the distill stage's result (--init)")
-        student = load_predictor(places.init)
-        if not student.config.transformer.causal:
-            raise ValueError(f"init={str(places.init)!r} is bidirectional: adapt and distil it first")
-        return student
+        return load_causal(places.init, "distill")
 
     # -- training --
 

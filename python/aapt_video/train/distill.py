@@ -22,7 +22,7 @@ from .losses import consistency_loss, noised, shifted_grid
 from .optimiser import OptimiserConfig
 from .parallel import Processes
 from .places import Places
-from .predictor import Predictor, load_predictor
+from .predictor import Predictor, load_causal, load_predictor
 from .sampling import euler, one_step, predicted, roll_out
 from .stage import Loss, Noise, RunConfig
 
@@ -76,12 +76,7 @@ class DistillStage(LatentStage):
         self.teacher.eval().requires_grad_(False)
 
     def _build(self, data: VideoDataset, places: Places, condition: ConditionSource) -> Predictor:
-        if places.init is None:
-            raise ValueError("init is not given: name the folder of the adapt stage's result (--init)")
-        student = load_predictor(places.init)
-        if not student.config.transformer.causal:
-            raise ValueError(f"init={str(places.init)!r} is bidirectional: adapt it first, the teacher must be causal")
-        return student
+        return load_causal(places.init, "adapt")
 
     def loss(self, step: int, batch: Clips, turn: str) -> Loss:
         clips, config = batch.to(self.device), self.config

@@ -168,3 +168,20 @@ def load_predictor(folder: Path, device: torch.device | str = "cpu") -> Predicto
     except RuntimeError as error:
         raise ValueError(f"init={str(folder)!r}: {WEIGHTS} does not fit {CONFIG}: {error}") from error
     return predictor.to(device)
+
+
+def load_causal(folder: Path | None, before: str) -> Predictor:
+    """The causal predictor that a stage starts from.
+
+    Args:
+        before: the stage whose result it is.
+
+    Raises:
+        ValueError: there is no folder, or the model in it is bidirectional. FileNotFoundError: as `load_predictor`.
+    """
+    if folder is None:
+        raise ValueError(f"init is not given: name the folder of the {before} stage's result (--init)")
+    predictor = load_predictor(folder)
+    if not predictor.config.transformer.causal:
+        raise ValueError(f"init={str(folder)!r} is bidirectional: adapt it first, this stage goes on from {before}")
+    return predictor

@@ -12,6 +12,7 @@ from aapt_video.worlds.captions import compose, facts_at, merge_facts
 from aapt_video.worlds.doom_engine import DoomEngine, MapLeft, View, engine_version
 from aapt_video.worlds.doom_maps import DoomMap, choose_maps, wad_path
 from aapt_video.worlds.doom_path import Command, PathConfig, Walker
+from aapt_video.worlds.makers import ClipsOfOneLength
 from aapt_video.worlds.navigation import Grid, build_grid
 from aapt_video.worlds.shards import Caption, ShardWriter
 from aapt_video.worlds.wad import read_map
@@ -61,34 +62,20 @@ class DoomConfig:
             raise ValueError(f"gamma={self.gamma}: must lie between 0.2 and 3")
 
 
-class DoomMaker:
+class DoomMaker(ClipsOfOneLength):
     """Captures shards. `config` is checked against the reserved maps and seeds here, before any work."""
 
     name = "doom"
+    config: DoomConfig
 
     def __init__(self, config: DoomConfig) -> None:
         self.config = config
         self.maps = choose_maps(config.maps, config.seed, config.test)
-        self.clips = -(-config.frames // config.clip_frames)
 
     @staticmethod
     def from_dict(raw: dict[str, Any]) -> DoomMaker:
         """The maker that a configuration from JSON describes."""
         return DoomMaker(DoomConfig(**{**raw, "maps": tuple(raw["maps"]), "path": PathConfig(**raw["path"])}))
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the pictures."""
-        return self.config.width, self.config.height
-
-    @property
-    def total_frames(self) -> int | None:
-        """Frames of all shards together, None where that is not known beforehand."""
-        return self.clips * self.config.clip_frames
-
-    def shard_count(self) -> int:
-        """Number of shards."""
-        return -(-self.clips // self.config.clips_per_shard)
 
     def describe(self) -> dict[str, Any]:
         """The maker's part of index.json."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from aapt_video.worlds.humanoid_body import ANGLES, BONES, JOINTS, Look, model_xml
 from aapt_video.worlds.humanoid_motion import Performer
+from aapt_video.worlds.makers import ClipsOfOneLength
 from aapt_video.worlds.shards import Caption, ShardWriter
 
 _SPAN = 120  # frames per caption
@@ -59,33 +60,19 @@ class HumanoidConfig:
             raise ValueError(f"seed={self.seed}: {kind} data takes seeds {side} {FIRST_TEST_SEED}")
 
 
-class HumanoidMaker:
+class HumanoidMaker(ClipsOfOneLength):
     """Renders shards."""
 
     name = "humanoid"
+    config: HumanoidConfig
 
     def __init__(self, config: HumanoidConfig) -> None:
         self.config = config
-        self.clips = -(-config.frames // config.clip_frames)
 
     @staticmethod
     def from_dict(raw: dict[str, Any]) -> HumanoidMaker:
         """The maker that a configuration from JSON describes."""
         return HumanoidMaker(HumanoidConfig(**raw))
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the pictures."""
-        return self.config.width, self.config.height
-
-    @property
-    def total_frames(self) -> int | None:
-        """Frames of all shards together."""
-        return self.clips * self.config.clip_frames
-
-    def shard_count(self) -> int:
-        """Number of shards."""
-        return -(-self.clips // self.config.clips_per_shard)
 
     def describe(self) -> dict[str, Any]:
         """The maker's part of index.json."""

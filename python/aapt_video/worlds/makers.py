@@ -42,6 +42,32 @@ class Maker(Protocol):
         is a hang."""
 
 
+class ClipsOfOneLength:
+    """The part of a maker whose clips all have `config.clip_frames` frames, `config.clips_per_shard` to a shard."""
+
+    config: Any
+    """With `frames`, `clip_frames`, `clips_per_shard`, `width` and `height`."""
+
+    @property
+    def clips(self) -> int:
+        """Of all shards together."""
+        return int(-(-self.config.frames // self.config.clip_frames))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the pictures."""
+        return self.config.width, self.config.height
+
+    @property
+    def total_frames(self) -> int | None:
+        """Frames of all shards together."""
+        return self.clips * int(self.config.clip_frames)
+
+    def shard_count(self) -> int:
+        """Number of shards."""
+        return int(-(-self.clips // self.config.clips_per_shard))
+
+
 MAKERS = {
     "doom": ("aapt_video.worlds.doom", "DoomMaker"),
     "folder": ("aapt_video.worlds.folder", "FolderMaker"),

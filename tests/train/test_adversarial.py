@@ -17,12 +17,13 @@ from aapt_video.train.clips import ClipConfig, Clips
 from aapt_video.train.codec import CodecStage, CodecStageConfig
 from aapt_video.train.collapse import Health, Limits
 from aapt_video.train.discriminator import Discriminator, DiscriminatorConfig, load_discriminator
+from aapt_video.train.latent_stage import RecycledConfig
 from aapt_video.train.loop import Trainer
 from aapt_video.train.losses import approximate_penalty, relativistic_loss
 from aapt_video.train.parallel import Processes
 from aapt_video.train.places import Places
 from aapt_video.train.predictor import Predictor, PredictorConfig, save_predictor
-from aapt_video.train.sampling import Roller, roll_out
+from aapt_video.train.sampling import Roller, one_step, roll_out
 from aapt_video.train.shapes import ShapesConfig, make_shapes
 from aapt_video.train.stage import Collapsed, Loss, Noise, RunConfig
 
@@ -271,11 +272,22 @@ def test_motion_is_the_mean_step():
     assert motion(torch.arange(4.0)[None, :, None].expand(2, 4, 3)).item() == 1
 
 
-def test_recycled_noise_spares_what_the_user_gave_and_nothing_else(places):
+def test_what_is_recycled_is_noised_or_ones_own_and_never_what_the_user_gave(places):
     stage = stage_of(places)
     clips = stage.load(range(64))
-    assert torch.equal(stage.recycled(clips, 0.0), clips.previous)
-    noise = stage.recycled(clips, 0.4) - clips.previous
+    assert torch.equal(stage.recycled(clips, RecycledConfig()), clips.previous)
+    noise = stage.recycled(clips, RecycledConfig(noise=0.4)) - clips.previous
     assert noise[:, 0].abs().max() == 0
     deviations = noise[:, 1:].flatten(2).std(-1)
     assert deviations.max() < 0.5 and deviations.mean().item() == pytest.approx(0.2, rel=0.2)
+
+    own = stage.recycled(clips, RecycledConfig(own=0.5))
+    assert torch.equal(own[:, 0], clips.previous[:, 0])
+    truth = (own == clips.previous).flatten(1).all(1)
+    assert 16 < truth.sum() < 48
+    with torch.no_grad():
+        noise = Noise(0, clips.numbers, torch.device("cpu"), purpose=6)
+        noise.uniform()
+        estimate = one_step(stage.predictor, clips, noise.normal(*clips.previous.shape[1:]))
+    torch.testing.assert_close(own[~truth, 1:], estimate[~truth, :-1])
+    assert not own.requires_grad

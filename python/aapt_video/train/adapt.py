@@ -17,7 +17,7 @@ from aapt_video.worlds.dataset import VideoDataset
 
 from .clips import ClipConfig, Clips, ConditionSource
 from .codec import edge_energy
-from .latent_stage import LatentStage, first_clips
+from .latent_stage import LatentStage, RecycledConfig, first_clips
 from .losses import noised, shifted_grid, velocity_loss
 from .optimiser import OptimiserConfig
 from .parallel import Processes
@@ -40,9 +40,8 @@ class AdaptConfig:
     optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(muon_lr=0.02))
     shift: float = 0.0
     """Timestep shift; 0: by the size of a clip, see `losses.shift_for`."""
-    recycled_noise: float = 0.0
-    """Largest standard deviation of noise on recycled latents after latent 0, so that a rollout's own errors are no
-    surprise; 0 as in the paper."""
+    recycled: RecycledConfig = field(default_factory=RecycledConfig)
+    """What stands for the clean latents that positions recycle."""
     sample_steps: int = 8
     """Euler steps of the samples that are measured and shown."""
     held_out_clips: int = 12
@@ -75,7 +74,7 @@ class AdaptStage(LatentStage):
     def loss(self, step: int, batch: Clips, turn: str) -> Loss:
         clips = batch.to(self.device)
         t, noise = self.draw(clips, self.shift(self.config.shift))
-        previous = self.recycled(clips, self.config.recycled_noise)
+        previous = self.recycled(clips, self.config.recycled)
         velocity = predicted(self.predictor, clips, previous, self.run.recompute)
         loss = velocity_loss(velocity(noised(clips.x0, noise, t), t), clips.x0, noise)
         return Loss(loss, {})

@@ -17,7 +17,7 @@ from aapt_video.worlds.dataset import VideoDataset
 
 from .clips import ClipConfig, Clips, ConditionSource
 from .codec import edge_energy
-from .latent_stage import LatentStage, first_clips
+from .latent_stage import LatentStage, RecycledConfig, first_clips
 from .losses import consistency_loss, noised, shifted_grid
 from .optimiser import OptimiserConfig
 from .parallel import Processes
@@ -43,9 +43,8 @@ class DistillConfig:
     """Timestep shift of the grid; 0: by the size of a clip, see `losses.shift_for`."""
     at_noise: float = 0.2
     """Share of clips at t = 1, the only timestep that is used in the end; the others are uniform over the grid."""
-    recycled_noise: float = 0.0
-    """Largest standard deviation of noise on recycled latents after latent 0, so that a rollout's own errors are no
-    surprise; 0 as in the paper."""
+    recycled: RecycledConfig = field(default_factory=RecycledConfig)
+    """What stands for the clean latents that positions recycle."""
     held_out_clips: int = 12
     """Clips that are measured."""
 
@@ -86,7 +85,7 @@ class DistillStage(LatentStage):
         n = torch.where(luck < config.at_noise, config.grid, n)
         t, r = self.grid[n].float(), self.grid[n - 1].float()
         x_t = noised(clips.x0, noise.normal(*clips.x0.shape[1:]), t)
-        previous = self.recycled(clips, config.recycled_noise)
+        previous = self.recycled(clips, config.recycled)
         student = predicted(self.predictor, clips, previous, self.run.recompute)
         teacher = predicted(self.teacher, clips, previous)
         return Loss(consistency_loss(student, teacher, x_t, t, r), {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,26 @@ from .optimiser import OptimiserConfig
 from .parallel import Processes
 from .places import Places
 from .predictor import Predictor, PredictorConfig, save_predictor
+from .sampling import one_step
 from .stage import Noise, RunConfig, Stage
 
 MEASURED_TIMESTEPS = (1.0, 0.75, 0.5, 0.25)
 _SHOWN_CLIP = 0
+
+
+@dataclass(frozen=True)
+class RecycledConfig:
+    """What stands for the clean latents that positions after the first recycle. The default is the paper's, the truth;
+    the rest makes a rollout's own errors known beforehand."""
+
+    own: float = 0.0
+    """Share of clips that recycle the model's own one-step estimates of the truth."""
+    noise: float = 0.0
+    """Largest standard deviation of noise on them; of each it is uniform up to that."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.own <= 1 or self.noise < 0:
+            raise ValueError(f"own={self.own} must be a share, 0 to 1, and noise={self.noise} not negative")
 
 
 class LatentStage(Stage[Clips]):
@@ -84,15 +101,21 @@ class LatentStage(Stage[Clips]):
         noise = Noise(self.run.seed, clips.numbers, self.device, purpose=2)
         return shift(noise.uniform(), s), noise.normal(*clips.x0.shape[1:])
 
-    def recycled(self, clips: Clips, most: float) -> Tensor:
-        """The clean latent before each position [B, T, C, h, w]; those after latent 0 with noise of a deviation that is
-        uniform up to `most`, another for each."""
-        if most == 0:
-            return clips.previous
+    def recycled(self, clips: Clips, config: RecycledConfig) -> Tensor:
+        """The latent before each position [B, T, C, h, w]: clean, or as a rollout of one's own would have it."""
+        previous = clips.previous
+        if config == RecycledConfig():
+            return previous
         noise = Noise(self.run.seed, clips.numbers, self.device, purpose=6)
-        strength = most * noise.uniform(clips.previous.shape[1], 1, 1, 1)
+        own = noise.uniform() < config.own
+        if own.any():
+            with torch.no_grad():
+                estimate = one_step(self.predictor, clips, noise.normal(*previous.shape[1:]))
+            estimate = torch.cat([previous[:, :1], estimate[:, :-1]], 1)
+            previous = torch.where(own.view(-1, 1, 1, 1, 1), estimate, previous)
+        strength = config.noise * noise.uniform(previous.shape[1], 1, 1, 1)
         strength[:, 0] = 0
-        return clips.previous + strength * noise.normal(*clips.previous.shape[1:])
+        return previous + strength * noise.normal(*previous.shape[1:])
 
     def held_out_noise(self) -> Tensor:
         """[n, T, C, h, w], always the same."""

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from live_server import Errors, serving
 
 from aapt_video.serve import protocol
+from aapt_video.serve.checks import ProtocolError
 from aapt_video.serve.client import Client, Control, Fork, Kind, Open, Packet, Prompt, Record, Refused, Rewind, connect
-from aapt_video.serve.protocol import HEADER, MESSAGES, ProtocolError, pack, parse
+from aapt_video.serve.protocol import HEADER, MESSAGES, pack, parse
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

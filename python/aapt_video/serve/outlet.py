@@ -11,14 +11,14 @@ from .pictures import Encoder, Recording
 from .protocol import IN_FLIGHT
 
 if TYPE_CHECKING:
-    from .connection import Connection
+    from .sender import Sender
 
 
 class Outlet:
     """A stream on its way to the client: the newest pictures that were not sent. Older ones are dropped."""
 
-    def __init__(self, connection: Connection, number: int) -> None:
-        self.connection, self.number = connection, number
+    def __init__(self, sender: Sender, number: int) -> None:
+        self.sender, self.number = sender, number
         self.newest: Frames | None = None
         self.rewindable = 0
         self.sent = self.seen = self.dropped = 0
@@ -29,7 +29,7 @@ class Outlet:
         self.recording_full = False
         self.ended: str | None = None
         self.live: LiveStream | None = None
-        self.encoder = Encoder(connection.format, connection.live.generator.fps)
+        self.encoder = Encoder(sender.format, sender.live.generator.fps)
 
     # -- in the loop's thread --
 
@@ -37,27 +37,27 @@ class Outlet:
         recording = self.recording
         if recording is not None and not recording.add(frames):
             self.recording_full = True
-        self.connection.post(lambda: self._offer(frames, rewindable))
+        self.sender.post(lambda: self._offer(frames, rewindable))
 
     def on_end(self, reason: str) -> None:
-        self.connection.post(lambda: self._end(reason))
+        self.sender.post(lambda: self._end(reason))
 
     # -- in the event loop --
 
     def _offer(self, frames: Frames, rewindable: int) -> None:
         self.dropped += self.newest is not None
         self.newest, self.rewindable = frames, rewindable
-        self.connection.wake.set()
+        self.sender.wake.set()
 
     def _end(self, reason: str) -> None:
         self.ended = reason
-        self.connection.wake.set()
+        self.sender.wake.set()
 
     def arrived(self, frame: int) -> None:
         """The client has this latent frame, and with it all that were sent before."""
         if frame in self.waiting:
             del self.waiting[: self.waiting.index(frame) + 1]
-            self.connection.wake.set()
+            self.sender.wake.set()
 
     def jump(self) -> None:
         """The stream went elsewhere in time: what was on its way does not count."""

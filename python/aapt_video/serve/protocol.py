@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
+
+from .checks import Check, ProtocolError, array, fail, flag, integer, names, number, optional, text
 
 VERSION = 1
 FORMATS = ("h264", "jpeg", "raw")
@@ -24,94 +24,6 @@ TEXT_LIMIT = 64 * 1024
 """Bytes of one JSON message."""
 IN_FLIGHT = 3
 """Latent frames that are sent ahead of the client's `seen`."""
-
-
-class ProtocolError(ValueError):
-    """A message that is none; its text goes back to the client."""
-
-
-# -- checks of single fields: each takes a value and returns it, or raises ProtocolError --
-
-Check = Callable[[Any], Any]
-
-
-def _fail(value: Any, wanted: str) -> ProtocolError:
-    shown = repr(value)
-    return ProtocolError(f"is {shown if len(shown) <= 40 else shown[:37] + '...'}; it must be {wanted}")
-
-
-def integer(low: int, high: int) -> Check:
-    def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise _fail(value, f"an integer from {low} to {high}")
-        return value
-
-    return check
-
-
-def number(low: float, high: float) -> Check:
-    def check(value: Any) -> float:
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        if not good or not low <= value <= high:  # NaN fails the comparison too
-            raise _fail(value, f"a number from {low:g} to {high:g}")
-        return float(value)
-
-    return check
-
-
-def text(longest: int) -> Check:
-    def check(value: Any) -> str:
-        if not isinstance(value, str) or len(value) > longest or (not value.isascii() and not _encodes(value)):
-            raise _fail(value, f"text of at most {longest} characters")
-        return value
-
-    return check
-
-
-def _encodes(value: str) -> bool:
-    """False for half of a surrogate pair, which JSON may smuggle in and UTF-8 cannot carry."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _fail(value, "true or false")
-    return value
-
-
-def formats(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not 0 < len(value) <= 8 or not all(isinstance(one, str) for one in value):
-        raise _fail(value, f"a list of {', '.join(FORMATS)}, the preferred one first")
-    return tuple(value)
-
-
-def array(*depths: int) -> Check:
-    """Nested lists of finite numbers; `depths` are the depths that are allowed."""
-
-    def shape(value: Any) -> tuple[int, ...]:
-        if isinstance(value, list):
-            inner = {shape(one) for one in value}
-            if len(inner) != 1 or len(value) > 256:
-                raise _fail(value, "a regular array")
-            return (len(value), *inner.pop())
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise _fail(value, "a finite number")
-        return ()
-
-    def check(value: Any) -> list[Any]:
-        if len(shape(value)) not in depths:
-            raise _fail(value, f"an array of {' or '.join(map(str, depths))} dimensions")
-        return value  # type: ignore[no-any-return]
-
-    return check
-
-
-def optional(check: Check) -> Check:
-    return lambda value: None if value is None else check(value)
 
 
 def _field(check: Check, **default: Any) -> Any:
@@ -131,7 +43,7 @@ class Hello:
     """The first message."""
 
     version: int = _field(integer(0, 1 << 30))
-    formats: tuple[str, ...] = _field(formats, default=("jpeg",))
+    formats: tuple[str, ...] = _field(names, default=("jpeg",))
     resume: str | None = _field(optional(text(64)), default=None)
     """The session of a `welcome` before the server was restarted."""
 
@@ -140,7 +52,7 @@ class Hello:
 class Formats:
     """Other pictures from now on."""
 
-    formats: tuple[str, ...] = _field(formats)
+    formats: tuple[str, ...] = _field(names)
 
 
 @dataclass(frozen=True)
@@ -249,7 +161,7 @@ def parse(data: str) -> Message:
         raise ProtocolError('a message must be an object with a "type"')
     name = values.pop("type", None)
     if not isinstance(name, str) or name not in MESSAGES:
-        raise ProtocolError(f"type {_fail(name, 'one of ' + ', '.join(MESSAGES))}")
+        raise ProtocolError(f"type {fail(name, 'one of ' + ', '.join(MESSAGES))}")
     kind = MESSAGES[name]
     known = {one.name: one for one in dataclasses.fields(kind)}
     checked = {}

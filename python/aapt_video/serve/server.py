@@ -111,7 +111,7 @@ async def _metrics(request: web.Request) -> web.Response:
     live, connections = serving.live, serving.connections
     engine = live.generator.engine(live.generator.height, live.generator.width)
     seconds = sorted(live.seconds)
-    outlets = [outlet for connection in connections for outlet in connection.outlets.values()]
+    outlets = [outlet for connection in connections for outlet in connection.sender.outlets.values()]
     rows = [
         ("clients", "gauge", "open WebSockets", len(connections)),
         ("streams", "gauge", "open streams", len(live.streams)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import signal
 import subprocess
@@ -35,6 +36,7 @@ from aapt_video.serve.client import (
     Step,
     connect,
 )  # fmt: skip
+from aapt_video.serve.keep import Keep
 from aapt_video.stream import Speeds, load, save_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -272,6 +274,27 @@ def test_a_failing_step_ends_its_stream_alone() -> None:
             assert "failed" in (await one.expect("ended"))["reason"]
             before = (await watch(two, 1))[0].latent_frame
             assert (await watch(two, 3))[-1].latent_frame > before
+
+    run(test())
+
+
+def test_what_is_kept_goes_with_the_client(tmp_path: Path) -> None:
+    async def test() -> None:
+        with contextlib.closing(Keep(tmp_path)) as keep:
+            async with serving(keep=keep) as served:
+                async with connect(served.url) as client:
+                    await client.send(Open())
+                    await watch(client, 2)
+                    await client.send(Fork(into=1))
+                    await client.expect("opened")
+                    await client.send(Rewind(frames=1))
+                    await client.expect("rewound")
+                    await watch(client, 2)
+                    await watch(client, 2, stream=1)
+                    assert len(list(tmp_path.rglob("*.snapshot"))) >= 2
+                await served.emptied()
+                served.check_nothing_is_held()
+        assert not list(tmp_path.iterdir())
 
     run(test())
 

@@ -213,6 +213,28 @@ def test_a_disk_that_hangs_stops_no_step_and_costs_none(
     assert restored(world, tmp_path / "copy") == expected == restored(world, tmp_path / "kept")
 
 
+def test_a_stream_rests_until_a_change_that_cannot_be_replayed_is_written(
+    tmp_path: Path, world: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    player = Player(world, tmp_path)
+    live = player.open()
+    assert live.settled is not None and live.settled.result() and live.running
+    player.step(live, 2)
+    goes_on = threading.Event()
+    original = files.save_file
+
+    def save_file(*arguments: Any) -> None:
+        assert goes_on.wait(60)
+        original(*arguments)
+
+    monkeypatch.setattr(files, "save_file", save_file)
+    player.loop.rewind(live, 1)
+    assert not live.running
+    goes_on.set()
+    assert live.settled.result() and live.running
+    player.end()
+
+
 @pytest.mark.parametrize("change", ["step", "rewind"])
 def test_a_full_disk_is_said_once_and_made_up_for(
     tmp_path: Path, world: Generator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, change: str

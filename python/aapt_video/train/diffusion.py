@@ -36,7 +36,8 @@ class DiffusionConfig:
     text_layers: int = 2
     """Layers of the byte encoder, where the transformer knows text."""
     condition: ConditionSource = "camera"
-    """The track that steers: what the camera did, or what it was told to do (a wall may have been in the way)."""
+    """The track that steers: what the camera did, what it was told to do (a wall may have been in the way), or the
+    body's pose."""
     clips: ClipConfig = field(default_factory=lambda: ClipConfig(drop_condition=0.1))
     optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(muon_lr=0.02))
     shift: float = 0.0

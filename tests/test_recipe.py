@@ -6,9 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from aapt_video.train.adversarial import AdversarialConfig, AdversarialStage
+from aapt_video.train.clips import ClipConfig
 from aapt_video.train.monitor import read_scalars
+from aapt_video.train.parallel import Processes
+from aapt_video.train.places import Places
 from aapt_video.train.quick import Quick, quick
+from aapt_video.train.sampling import roll_out
+from aapt_video.train.stage import Noise, RunConfig
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +60,22 @@ def test_one_step_of_the_distilled_model_is_nearer_to_the_teachers_sample_than_o
     measured = report["measured"]["distill"]
     assert measured["held_out/latent_error"] < 0.75
     assert measured["held_out/psnr_student"] > measured["held_out/psnr_teacher"] + 0.7
+
+
+def test_adversarial_training_gives_rollouts_the_energy_of_real_video(out):
+    """Their deviation over that of the real latents. Measured: 0.81 before, 0.97 after."""
+    before, after = (abs(energy_of_rollouts(out, result) - 1) for result in ("distill", "adversarial"))
+    assert before > 0.1 and after < 0.5 * before
+
+
+def energy_of_rollouts(out: Path, result: str) -> float:
+    places = Places(out / "data", codec=out / "codec", init=out / result, discriminator=out / "adapt")
+    config = AdversarialConfig(RunConfig(0, precision="fp32"), clips=ClipConfig(frames=8, phases=(0,)))
+    stage = AdversarialStage(config, places, Processes.start("cpu"), quiet=True)
+    clips = stage.load(range(10**6, 10**6 + 32))
+    noise = Noise(0, clips.numbers, torch.device("cpu")).normal(*clips.x0.shape[1:])
+    with torch.no_grad():
+        return float(roll_out(stage.predictor, clips, noise).std() / clips.x0.std())
 
 
 def test_a_stream_equals_one_parallel_pass(report):

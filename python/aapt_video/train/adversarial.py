@@ -36,7 +36,7 @@ from .stage import Loss, Noise, RunConfig
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 
 
-def _rmsprop(lr: float) -> OptimiserConfig:
+def rmsprop(lr: float) -> OptimiserConfig:
     """Adam with betas (0, 0.9) is RMSProp with alpha 0.9."""
     return OptimiserConfig(lr=lr, betas=(0.0, 0.9), schedule="constant")
 
@@ -63,8 +63,8 @@ class AdversarialConfig:
     """Updates at the start that train the discriminator alone: its head is new."""
     generator_every: int = 1
     """Updates of the discriminator per update of the generator."""
-    generator_optimiser: OptimiserConfig = field(default_factory=lambda: _rmsprop(1e-5))
-    discriminator_optimiser: OptimiserConfig = field(default_factory=lambda: _rmsprop(3e-5))
+    generator_optimiser: OptimiserConfig = field(default_factory=lambda: rmsprop(1e-5))
+    discriminator_optimiser: OptimiserConfig = field(default_factory=lambda: rmsprop(3e-5))
     limits: Limits = field(default_factory=Limits)
     """What counts as collapse."""
     held_out_clips: int = 12

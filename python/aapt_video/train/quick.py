@@ -22,7 +22,7 @@ from aapt_video.video import contact_sheet, write_mp4
 from aapt_video.worlds.dataset import VideoDataset
 
 from .adapt import AdaptConfig, AdaptStage
-from .adversarial import AdversarialConfig, AdversarialStage
+from .adversarial import AdversarialConfig, AdversarialStage, rmsprop
 from .clips import ClipConfig, controls
 from .codec import CodecStage, CodecStageConfig
 from .diffusion import DiffusionConfig, DiffusionStage
@@ -146,7 +146,17 @@ def _stages(arguments: Quick) -> list[tuple[str, Any, Any]]:
             DistillStage,
             DistillConfig(run_of(400, 16), grid=6, clips=clips, optimiser=OptimiserConfig(lr=1e-4)),
         ),
-        ("adversarial", AdversarialStage, AdversarialConfig(run_of(200, 8), clips=clips, warmup=20)),
+        (
+            "adversarial",
+            AdversarialStage,
+            AdversarialConfig(
+                run_of(160, 8),
+                clips=clips,
+                warmup=round(40 * arguments.effort),
+                generator_optimiser=rmsprop(5e-5),
+                discriminator_optimiser=rmsprop(3e-4),
+            ),
+        ),
     ]
 
 

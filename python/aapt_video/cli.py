@@ -61,6 +61,7 @@ COMMANDS = (
     Command("bench step", "aapt_video.bench.step", "BenchStep", "run", "time one latent frame beside other programs"),
     Command("play", "aapt_video.serve.play", "Play", "play", "serve a world to walk through in the browser"),
     Command("profile", "aapt_video.bench.profile", "Profile", "run", "show where the time of one step goes"),
+    Command("evaluate", "aapt_video.evaluate.command", "Evaluate", "run", "measure models beside real video"),
     Command("generate", "aapt_video.serve.generate", "Generate", "generate", "make a video"),
 )
 

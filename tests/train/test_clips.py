@@ -92,8 +92,10 @@ def test_commands_that_nothing_blocked_are_the_cameras_motion(world):
 def test_a_fitted_condition_has_about_unit_deviation(world):
     data, *_ = world
     condition = fit_condition(data, "camera")
-    packed = condition.pack(np.stack([controls(data, 0, i, 1, "camera") for i in range(20)]), 6, 8)
-    directions = packed.reshape(20, 1, 4, 6, 6, 8)[:, :, :, 3:]
+    packed = condition.pack(
+        np.stack([controls(data, clip, i, 1, "camera") for clip in range(6) for i in range(0, 36, 4)]), 6, 8
+    )
+    directions = packed.reshape(54, 1, 4, 6, 6, 8)[:, :, :, 3:]
     assert 0.8 < directions.std() < 1.2
     assert isinstance(fit_condition(data, "none"), Plain) and isinstance(condition, Camera)
 

@@ -37,7 +37,10 @@ class Condition(Protocol):
 
 @dataclass(frozen=True)
 class Camera:
-    """The motion of a camera: ray origin and direction, relative to the previous video frame (AAPT appendix G).
+    """The motion of a camera: each ray's origin and direction, relative to the previous video frame (AAPT appendix G).
+
+    The direction is the difference from the same ray of the frame before: a camera at rest has zeros. The directions
+    themselves vary a hundred times as much over the picture as any turn makes them vary over time.
 
     A control is a rigid transform [4, 4] from the axes of a frame's camera (x right, y down, z forward) to those of the
     previous frame's. One for the step is split evenly on SE(3).
@@ -47,7 +50,7 @@ class Camera:
     field_of_view: float = 90.0
     """Horizontal, degrees."""
     mean: tuple[float, ...] = (0.0,) * 6
-    """Subtracted from origin x, y, z and direction x, y, z; of the training data."""
+    """Subtracted from origin x, y, z and change of direction x, y, z; of the training data."""
     deviation: tuple[float, ...] = (1.0,) * 6
     """Divides them, so that the inputs have about unit deviation; of the training data."""
 
@@ -88,7 +91,8 @@ class Camera:
         y = (2 * (np.arange(height) + 0.5) / height - 1) * reach * height / width
         rays = np.stack(np.broadcast_arrays(x[None], y[:, None], 1.0), -1)  # [H, W, 3]
         rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
-        direction = np.einsum("...ij,yxj->...iyx", controls[..., :3, :3], rays)  # [..., 4, 3, H, W]
+        turn = controls[..., :3, :3] - np.eye(3)
+        direction = np.einsum("...ij,yxj->...iyx", turn, rays)  # [..., 4, 3, H, W]
         origin = np.broadcast_to(controls[..., :3, 3, None, None], direction.shape)
         both = np.concatenate((origin, direction), -3)
         both = (both - np.reshape(self.mean, (6, 1, 1))) / np.reshape(self.deviation, (6, 1, 1))

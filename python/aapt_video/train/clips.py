@@ -165,9 +165,9 @@ def fit_condition(dataset: VideoDataset, source: ConditionSource, samples: int =
         window = dataset.sample(5, 0, i)
         packed.append(plain.pack(controls(dataset, window.clip, window.start, 1, source), 6, 8))
     values = np.stack(packed).reshape(samples, 4, 6, -1).transpose(2, 0, 1, 3).reshape(6, -1)
-    deviation = values.std(1)
+    deviation = values.std(1).reshape(2, 3)  # of origin and of direction
     # An axis along which nothing moves would be divided by nothing.
-    deviation = np.maximum(deviation, 1e-2 * max(float(deviation.max()), 1e-6))
+    deviation = np.maximum(deviation, np.maximum(1e-1 * deviation.max(1, keepdims=True), 1e-6)).ravel()
     return Camera(view, tuple(map(float, values.mean(1))), tuple(map(float, deviation)))
 
 

@@ -17,6 +17,11 @@ def _attention(text: str, shape: str, bound: float) -> Goal:
     return _gpu(f"{text}, against the best", "attention_gpu", f"name={shape}", "ratio", bound)
 
 
+def _share(operator: str, bound: float) -> Goal:
+    text = f"{operator}, 1196 rows, 24 heads, cold L2: its bytes over its time, of a copy's"
+    return _gpu(text, "cuda_rows", f"cache=cold case=bench_operator.{operator}-AAPT", "share of copy", bound)
+
+
 STEP = "whole latent frame with its decoder, seconds"
 PAPER = "decoder=light .*model=aapt-8b size=736x416 window=30 "
 WIDE = "model=aapt-8b size=1280x720 window=15 "
@@ -37,6 +42,8 @@ GOALS = (
     _attention("1196 rows x (32 pages + text), 24 heads", PAPER_HEADS, 1.05),
     _attention("1196 rows x (32 pages + text), 32 heads", "AAPT 736x416, 32 heads", 1.15),
     _attention("1560 rows x 21 pages, 12 heads", "Wan 1.3B 832x480, 20 past", 1.5),
+    *(_share(operator, 0.85) for operator in ("cache_write", "modulate", "denoise")),
+    _share("patch_embed", 0.5),
     _gpu(f"8B, 736x416, window 30, light decoder: {STEP}", "step", PAPER, "p50_seconds", 0.08, False),
     _gpu("the same: transformer, seconds", "step", PAPER, "transformer_seconds", 0.053, False),
     _gpu("the same, against the best alternative", "step", PAPER, "ratio", 1.1),

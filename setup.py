@@ -70,7 +70,7 @@ def packages() -> list[str]:
 setup(
     packages=packages(),
     package_dir={"aapt_ext": "aapt_ext", "aapt_video": "python/aapt_video"},
-    package_data={"aapt_ext": ["py.typed", "*.pyi"], "aapt_video": ["py.typed", "**/*.html", "**/*.toml"]},
+    package_data={"aapt_ext": ["py.typed", "*.pyi"], "aapt_video": ["py.typed", "**/*.html", "shipped/**/*"]},
     ext_modules=[Extension("aapt_ext._C", sources=[])],
     cmdclass={"build_ext": CMakeBuild},
 )

@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 from live_server import FAST, posed_world, serving, tiny_world
 from PIL import Image
+from seen import shift
+
+from aapt_video import load
 
 playwright = pytest.importorskip("playwright.async_api", reason="needs Playwright: pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -118,6 +121,21 @@ def test_the_camera_goes_where_the_key_says() -> None:
             await page.wait_for_timeout(1000)
             turned, still = await picture(page, 0), await picture(page, 1)
             assert np.abs(turned - still).mean() > 1
+            assert complaints == []
+
+    asyncio.run(asyncio.wait_for(test(), 240))
+
+
+@pytest.mark.parametrize(("key", "sign"), [("ArrowLeft", 1), ("ArrowRight", -1)])
+def test_what_the_shipped_world_shows_slides_against_the_turn(key: str, sign: int) -> None:
+    async def test() -> None:
+        async with browsing(generator=load("doom", device="cpu")) as (page, complaints):
+            before = await picture(page)
+            await page.keyboard.down(key)
+            await page.wait_for_timeout(400)
+            await page.keyboard.up(key)
+            await page.wait_for_timeout(400)
+            assert shift(before, await picture(page)) * sign > 0
             assert complaints == []
 
     asyncio.run(asyncio.wait_for(test(), 240))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -150,7 +151,7 @@ def picture(seed: int = 0, height: int = 8 * HEIGHT, width: int = 8 * WIDTH) -> 
 
 def camera(step: int) -> NDArray[np.float64]:
     """A control that differs from step to step: [4, 4]."""
-    angle = 0.1 * np.sin(step)
+    angle = 0.1 * math.sin(step)  # numpy's sine of a bool has half precision
     motion = np.eye(4)
     motion[0, 0] = motion[2, 2] = np.cos(angle)
     motion[0, 2], motion[2, 0] = np.sin(angle), -np.sin(angle)

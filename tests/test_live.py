@@ -327,7 +327,7 @@ def test_a_killed_server_comes_back_where_it_was_bit_for_bit(tmp_path: Path) -> 
             if resume is None:
                 await client.send(Open(seed=3, paused=True))
             begin = (await client.expect("opened"))["frame"]
-            await client.send(Control(sequence=5 if resume is None else 6, motion=camera(0).tolist()))
+            await client.send(Control(sequence=5 if resume is None else 6, motion=camera(begin and 1).tolist()))
             await client.send(Pause(paused=False))
             seen = await watch(client, 5)
             process.send_signal(signal.SIGKILL)
@@ -349,7 +349,7 @@ def test_a_killed_server_comes_back_where_it_was_bit_for_bit(tmp_path: Path) -> 
     def bit_for_bit(first: int) -> bool:
         """Whether all pictures are those of a stream whose second control holds from latent frame `first` on."""
         with load(world, device="cpu").open(seed=3) as stream:
-            expected = {n: stream.step(camera(0)).copy() for n in range(1, after[-1].latent_frame + 1)}
+            expected = {n: stream.step(camera(n >= first)).copy() for n in range(1, after[-1].latent_frame + 1)}
         return all(np.array_equal(step.pictures(), expected[step.latent_frame]) for step in (*before, *after))
 
     # The stream goes on at once: a step or two may pass, unseen, before the second control has come.

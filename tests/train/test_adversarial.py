@@ -203,12 +203,35 @@ def test_a_long_video_is_the_same_rollout_as_a_short_one(places):
         made.append(fake)
         return Loss(torch.zeros(()), {})
 
-    stage._judge_for_discriminator = keep
+    stage._judge_for_discriminator = lambda step: keep
     list(stage.losses(0, clips, DISCRIMINATOR))
     epsilon = Noise(0, clips.numbers, torch.device("cpu"), purpose=4).normal(*clips.x0.shape[1:])
     with torch.no_grad():
         whole = roll_out(stage.predictor, clips, epsilon)
     torch.testing.assert_close(made[1][:, 2:], whole[:, -4:], rtol=1e-5, atol=1e-5)
+
+
+def test_a_rare_penalty_weighs_as_much_as_one_in_every_update(places):
+    stage = stage_of(places, penalty=7.0, penalty_every=3)
+    randomised(stage.discriminator)
+    clips = stage.load(range(2))
+    losses = [stage.loss(step, clips, DISCRIMINATOR) for step in range(6)]
+    assert ["r1" in loss.scalars for loss in losses] == [True, False, False] * 2
+    for loss in losses:
+        extra = 3 * 7.0 * (loss.scalars["r1"] + loss.scalars["r2"]) if "r1" in loss.scalars else 0.0
+        torch.testing.assert_close(loss.total, loss.scalars["contest"] + extra)
+        torch.testing.assert_close(loss.scalars["contest"], losses[0].scalars["contest"])
+
+
+def test_regression_pulls_the_first_segment_to_the_real_clip_and_leaves_the_rest_alone(places):
+    """The real window of a later segment is not what the generated past leads to."""
+    plain, pulled = (stage_of(places, segments=2, overlap=2, regression=weight) for weight in (0.0, 5.0))
+    pulled.discriminator.load_state_dict(plain.discriminator.state_dict())
+    pairs = zip(*(stage.losses(0, stage.load(range(2)), GENERATOR) for stage in (plain, pulled)), strict=True)
+    for segment, (without, with_it) in enumerate(pairs):
+        added = 5.0 * with_it.scalars["distance"] if segment == 0 else torch.zeros(())
+        torch.testing.assert_close(with_it.total - without.total, added)
+        assert with_it.scalars["distance"] > 0
 
 
 def test_a_run_that_was_stopped_goes_on_bit_for_bit_and_a_later_phase_continues_both_players(places, tmp_path):

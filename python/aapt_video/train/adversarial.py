@@ -9,7 +9,7 @@ middle of the same longer clips, of the same length and overlap, under the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +35,9 @@ from .stage import Loss, Noise, RunConfig
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 
+Judge = Callable[[Clips, slice, Tensor, Tensor, Noise], Loss]
+"""The loss of a segment from its clips, its span, what was generated there, the timestep [B] and noise."""
+
 
 def rmsprop(lr: float) -> OptimiserConfig:
     """Adam with betas (0, 0.9) is RMSProp with alpha 0.9."""
@@ -59,10 +62,16 @@ class AdversarialConfig:
     """Standard deviation of the noise in the approximated R1 and R2, against latents of unit scale."""
     penalty: float = 100.0
     """Weight of both; times sigma^2 it is the weight of a squared gradient."""
+    penalty_every: int = 1
+    """Updates of the discriminator per penalty, which then weighs as many times more: half the work is the penalty's
+    (StyleGAN2 calls it lazy regularisation). The paper has 1."""
     warmup: int = 40
     """Updates at the start that train the discriminator alone: its head is new."""
     generator_every: int = 1
     """Updates of the discriminator per update of the generator."""
+    regression: float = 0.0
+    """Weight of the generator's squared distance to the real clip, in the first segment. The paper has none; a small
+    model whose rollouts leave the scene at once learns from it what the discriminator's few bits cannot say."""
     generator_optimiser: OptimiserConfig = field(default_factory=lambda: rmsprop(1e-5))
     discriminator_optimiser: OptimiserConfig = field(default_factory=lambda: rmsprop(3e-5))
     limits: Limits = field(default_factory=Limits)
@@ -71,12 +80,12 @@ class AdversarialConfig:
     """Clips that are measured."""
 
     def __post_init__(self) -> None:
-        if self.segments < 1 or self.generator_every < 1:
-            raise ValueError("segments and generator_every must be >= 1")
+        if min(self.segments, self.generator_every, self.penalty_every) < 1:
+            raise ValueError("segments, generator_every and penalty_every must be >= 1")
         if not 1 <= self.overlap <= self.clips.frames:
             raise ValueError(f"overlap={self.overlap} must be 1 to clips.frames={self.clips.frames}")
-        if self.sigma <= 0 or self.penalty < 0 or self.warmup < 0:
-            raise ValueError("sigma must be positive, penalty and warmup must not be negative")
+        if self.sigma <= 0 or self.penalty < 0 or self.warmup < 0 or self.regression < 0:
+            raise ValueError("sigma must be positive; penalty, warmup and regression must not be negative")
 
     @property
     def step(self) -> int:
@@ -135,7 +144,7 @@ class AdversarialStage(LatentStage):
         noise = Noise(self.run.seed, clips.numbers, self.device, purpose=4 if turn == DISCRIMINATOR else 5)
         epsilon = noise.normal(*clips.x0.shape[1:])
         times = noise.uniform(self.config.segments)
-        judge = self._judge_for_generator if turn == GENERATOR else self._judge_for_discriminator
+        judge = self._judge_for_generator if turn == GENERATOR else self._judge_for_discriminator(step)
         with torch.set_grad_enabled(turn == GENERATOR):
             roller = Roller(self.predictor, clips.latents[:, 0], clips.prompts, recompute=self.run.recompute)
         fake = clips.latents[:, :1]
@@ -173,31 +182,36 @@ class AdversarialStage(LatentStage):
             with torch.no_grad():
                 real_logits = self.discriminator(clips.latents[:, span], condition, clips.prompts, t)
             fake_logits = self.discriminator(fake, condition, clips.prompts, t, self.run.recompute)
-        return Loss(relativistic_loss(fake_logits, real_logits), {})
+        contest = relativistic_loss(fake_logits, real_logits)
+        distance = (fake - clips.latents[:, span])[:, 1:].square().mean()
+        weight = 0.0 if span.start else self.config.regression
+        return Loss(contest + weight * distance, {"contest": contest, "distance": distance})
 
-    def _judge_for_discriminator(self, clips: Clips, span: slice, fake: Tensor, t: Tensor, noise: Noise) -> Loss:
+    def _judge_for_discriminator(self, step: int) -> Judge:
+        penalised = step % self.config.penalty_every == 0
+        return self._judge_and_penalise if penalised else self._judge_alone
+
+    def _judge_alone(self, clips: Clips, span: slice, fake: Tensor, t: Tensor, noise: Noise) -> Loss:
+        real = clips.latents[:, span]
+        on_real, on_fake = self._logits((real, fake), clips, span, t)
+        return _contest(real, fake, on_real, on_fake)
+
+    def _judge_and_penalise(self, clips: Clips, span: slice, fake: Tensor, t: Tensor, noise: Noise) -> Loss:
         config, real = self.config, clips.latents[:, span]
-        condition = self._condition(clips, span)
-        perturbed = [x + config.sigma * noise.normal(*x.shape[1:]) for x in (real, fake)]
-        logits = self.discriminator(
-            torch.cat([real, fake, *perturbed]),
-            None if condition is None else condition.repeat(4, 1, 1, 1, 1),
-            clips.prompts * 4,
-            t.repeat(4),
-            self.run.recompute,
-        )
-        on_real, on_fake, near_real, near_fake = logits.chunk(4)
+        near = [x + config.sigma * noise.normal(*x.shape[1:]) for x in (real, fake)]
+        on_real, on_fake, near_real, near_fake = self._logits((real, fake, *near), clips, span, t)
         r1, r2 = approximate_penalty(on_real, near_real), approximate_penalty(on_fake, near_fake)
-        contest = relativistic_loss(on_real, on_fake)
-        scalars = {
-            "contest": contest,
-            "gap": (on_real - on_fake).mean(),
-            "r1": r1,
-            "r2": r2,
-            "logit": logits.mean(),
-            "motion": motion(fake) / motion(real),
-        }
-        return Loss(contest + config.penalty * (r1 + r2), scalars)
+        contest = _contest(real, fake, on_real, on_fake)
+        weight = config.penalty * config.penalty_every
+        return Loss(contest.total + weight * (r1 + r2), {**contest.scalars, "r1": r1, "r2": r2})
+
+    def _logits(self, versions: Sequence[Tensor], clips: Clips, span: slice, t: Tensor) -> tuple[Tensor, ...]:
+        """Of several versions of the same clips, in one pass."""
+        count, condition = len(versions), self._condition(clips, span)
+        conditions = None if condition is None else condition.repeat(count, 1, 1, 1, 1)
+        prompts = clips.prompts * count
+        logits = self.discriminator(torch.cat(list(versions)), conditions, prompts, t.repeat(count), self.run.recompute)
+        return tuple(logits.chunk(count))
 
     def check(self, values: Mapping[str, float]) -> None:
         self.health.check(values)
@@ -243,6 +257,13 @@ class AdversarialStage(LatentStage):
 def motion(latents: Tensor) -> Tensor:
     """Mean |x_k - x_(k-1)| of [B, T, ...]: the earliest sign of a video that stands still."""
     return latents.diff(dim=1).abs().mean()
+
+
+def _contest(real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Loss:
+    """The discriminator's loss without penalties, and what to watch."""
+    contest = relativistic_loss(on_real, on_fake)
+    scalars = {"contest": contest, "gap": (on_real - on_fake).mean(), "logit": torch.cat([on_real, on_fake]).mean()}
+    return Loss(contest, {**scalars, "motion": motion(fake) / motion(real)})
 
 
 @contextmanager

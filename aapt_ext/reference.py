@@ -137,6 +137,30 @@ def key_mask(lengths: Sequence[int], tokens: int, device: torch.device, rest: in
     return F.pad(visible, (0, rest), value=True)[:, None, None]
 
 
+def attention(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    scale: float | None = None,
+) -> torch.Tensor:
+    """softmax(q k^T scale) v, differentiable; [B, h, L, d] over [B, h, keys, d].
+
+    Args:
+        mask: bool that broadcasts to [B, h, L, keys]; True is visible.
+        scale: d^-0.5 where None.
+
+    On a CPU products that keep the weights [B, h, L, keys]: torch's attention keeps none there, and its backward pass
+    takes twice as long for the few rows of a latent frame.
+    """
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+    scores = q * (q.shape[-1] ** -0.5 if scale is None else scale) @ k.transpose(-2, -1)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(-1).to(v.dtype) @ v
+
+
 def paged_attention(
     queries: Sequence[torch.Tensor],
     k_pages: Sequence[torch.Tensor],

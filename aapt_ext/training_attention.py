@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from .dispatch import served_natively
 from .paged_attention import Segment, paged_attention
-from .reference import key_mask, wide
+from .reference import attention, key_mask, wide
 
 
 @dataclass(frozen=True)
@@ -268,6 +268,6 @@ def _frame_by_frame(
             keys = torch.cat((F.pad(keys[:, :, :split], (head_dim, 0)), F.pad(keys[:, :, split:], (0, head_dim))), 2)
             values = F.pad(values, (0, head_dim))
         query, keys, values = (x.to(dtype) for x in (query, keys, values))
-        out = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)
+        out = attention(query, keys, values, mask, scale)
         outputs.append(out[..., :head_dim].transpose(1, 2))
     return torch.stack(outputs, 1).to(q.dtype)

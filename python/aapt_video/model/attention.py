@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from aapt_ext import ClipText, reference, training_attention
@@ -134,7 +133,7 @@ class Look:
             far = [(reference.rotate(reference.wide(k), self._turn(nearer)).to(k.dtype), v) for k, v in far]
         seen = [*far, *window]
         k, v = (torch.cat(parts, 2) for parts in zip(*seen, strict=True))
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return reference.attention(q, k, v, mask)
 
     def clip(self, layer: int, block: Block, count: int, qkv: Tensor) -> Tensor:
         """Self-attention of a whole clip: [B, T L, 3 D] -> [B, T L, D]."""
@@ -175,7 +174,7 @@ class Look:
             text = self.texts[prompt]
             k, v = text.layers[layer]
             asked = heads[:, :, i:end].flatten(2, 3)
-            outputs.append(F.scaled_dot_product_attention(asked, k, v, attn_mask=text.mask()))
+            outputs.append(reference.attention(asked, k, v, text.mask()))
             i = end
         return merged_heads(torch.cat(outputs, 2))
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from aapt_ext.reference import key_mask
+from aapt_ext import reference
 
 from .attention import KeysValues, merged_heads, normed_heads, split_heads
 from .block import Block, TextBlock, TorchOperations, closed, modulation, run_block
@@ -49,7 +48,7 @@ def joint_keys(
     Args:
         time: [B, 6 text hidden], the shared projection of the timestep.
     """
-    operations, mask = TorchOperations(config.eps), key_mask(lengths, x.shape[1], x.device)
+    operations, mask = TorchOperations(config.eps), reference.key_mask(lengths, x.shape[1], x.device)
     layers: list[KeysValues] = []
     for block in stack:
         text = block.text
@@ -59,7 +58,7 @@ def joint_keys(
             q, k, v = qkv.chunk(3, -1)
             q, k = normed_heads(q, text.qk_norm.q, config), normed_heads(k, text.qk_norm.k, config)
             layers.append((k, split_heads(v, config)))
-            return merged_heads(F.scaled_dot_product_attention(q, *layers[-1], attn_mask=mask))
+            return merged_heads(reference.attention(q, *layers[-1], mask))
 
         if text.last:
             shift, scale = (text.table + torch.unflatten(time, 1, (6, -1))[:, :2]).unbind(1)

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from aapt_ext.reference import wide
+from aapt_ext import reference
 from aapt_video.files import write_json, write_tensors
 
 from .predictor import Predictor, PredictorConfig, load_predictor
@@ -59,10 +58,10 @@ class Reader(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[n, tokens, D] -> [n, D]."""
-        k, v = torch.unflatten(self.keys_values(self.norm(wide(tokens))), -1, (2, self.heads, -1)).unbind(-3)
+        k, v = torch.unflatten(self.keys_values(self.norm(reference.wide(tokens))), -1, (2, self.heads, -1)).unbind(-3)
         q = torch.unflatten(self.query, -1, (self.heads, -1)).expand(len(tokens), 1, -1, -1)
-        q, k, v = (x.to(v.dtype).transpose(1, 2) for x in (self.q_norm(q), self.k_norm(wide(k)), v))
-        x: Tensor = self.query + self.out(F.scaled_dot_product_attention(q, k, v).flatten(1))
+        q, k, v = (x.to(v.dtype).transpose(1, 2) for x in (self.q_norm(q), self.k_norm(reference.wide(k)), v))
+        x: Tensor = self.query + self.out(reference.attention(q, k, v).flatten(1))
         y: Tensor = x + self.mlp(self.mlp_norm(x))
         return y
 

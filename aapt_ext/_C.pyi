@@ -53,6 +53,16 @@ def modulate(
     eps: float,
     residual: Any | None,
     out: Any,
+    row_scale: Any | None = None,
+    *,
+    dtype: str | None = None,
+    stream: int | None = None,
+) -> None: ...
+def quantise(
+    x: Any,
+    activation: str,
+    out: Any,
+    row_scale: Any,
     *,
     dtype: str | None = None,
     stream: int | None = None,

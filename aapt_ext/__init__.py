@@ -2,6 +2,8 @@
 
     patch_embed -> [ modulate -> cache_write -> paged_attention -> modulate ] x blocks -> denoise
 
+Between them linears: `linear` on a CPU, torch's on a GPU; `quantise` makes the activations of those in fp8.
+
 Each operator takes torch, NumPy or CuPy arrays, has a float64 reference (`aapt_ext.reference`), and is known to torch
 as `torch.ops.aapt.<name>`. `aapt_ext._C` holds the bound functions for loops that allocate nothing.
 """
@@ -15,12 +17,14 @@ from .modulate import modulate
 from .paged_attention import Segment, paged_attention
 from .pages import CapacityError, PagePool
 from .patch_embed import patch_embed
+from .quantise import Quantised, quantise
 from .training_attention import ClipText, training_attention
 
 __all__ = [
     "CapacityError",
     "ClipText",
     "PagePool",
+    "Quantised",
     "Segment",
     "backend",
     "cache_write",
@@ -32,6 +36,7 @@ __all__ = [
     "pack_weight",
     "paged_attention",
     "patch_embed",
+    "quantise",
     "table",
     "training_attention",
     "unpack_weight",

@@ -24,3 +24,15 @@ def empty(like: Any, shape: tuple[int, ...], dtype: Any = None) -> Any:
     if library is None or not hasattr(library, "empty"):
         raise ValueError(f"out is missing, and no array can be allocated like a {type(like).__name__}; pass out=")
     return library.empty(shape, dtype=dtype or like.dtype)
+
+
+def empty_quantised(like: Any, shape: tuple[int, ...], values: Any, scale: Any) -> tuple[Any, Any]:
+    """`values` and `scale` of fp8 rows of this shape; an uninitialised one in place of each that is None."""
+    fp8, float32 = (torch.float8_e4m3fn, torch.float32) if is_torch(like) else ("uint8", "float32")
+    values = empty(like, shape, fp8) if values is None else values
+    return values, empty(like, shape[:-1], float32) if scale is None else scale
+
+
+def fp8_bytes(array: Any) -> Any:
+    """The same memory as uint8, which every torch exports; not every one that we support exports fp8 by DLPack."""
+    return array.view(torch.uint8) if is_torch(array) and array.dtype == torch.float8_e4m3fn else array

@@ -14,7 +14,9 @@ import torch
 
 from . import _C
 
-OPERATORS = ("patch_embed", "cache_write", "paged_attention", "modulate", "denoise", "linear")
+OPERATORS = ("patch_embed", "cache_write", "paged_attention", "modulate", "quantise", "denoise", "linear")
+PORTABLE_ALONE = ("quantise",)
+"""What has no vector path: on a CPU it serves comparisons with a GPU."""
 REFERENCE = "reference"
 
 _reference_is_forced = False
@@ -56,7 +58,8 @@ def implementation(operator: str, device: str, dtype: torch.dtype = torch.float3
     if _reference_is_forced:
         return REFERENCE
     if device == "cpu":
-        return "portable" if dtype == torch.float64 else str(_C.cpu_backend())
+        alone = dtype == torch.float64 or operator in PORTABLE_ALONE
+        return "portable" if alone else str(_C.cpu_backend())
     return "cuda" if operator in cuda_kernels() and dtype != torch.float64 else REFERENCE
 
 

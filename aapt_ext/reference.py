@@ -208,8 +208,12 @@ def residual_modulate(
     bias: torch.Tensor | None,
     eps: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    residual = wide(x) + (wide(y) if gate is None else wide(gate)[:, None] * wide(y))
+    residual = _gated_sum(x, y, gate)
     return residual.to(x.dtype), _modulate(residual, scale, shift, weight, bias, eps).to(x.dtype)
+
+
+def _gated_sum(x: torch.Tensor, y: torch.Tensor, gate: torch.Tensor | None) -> torch.Tensor:
+    return wide(x) + (wide(y) if gate is None else wide(gate)[:, None] * wide(y))
 
 
 def _modulate(
@@ -230,6 +234,48 @@ def _modulate(
     if scale is not None:
         out = out * (1 + wide(scale)[:, None])
     return out if shift is None else out + wide(shift)[:, None]
+
+
+def quantise(x: torch.Tensor, activation: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows [..., K] in fp8, and the scale of each [...], float32."""
+    x = wide(x)
+    if activation == "gelu_tanh":
+        x = F.gelu(x, approximate="tanh")
+    scale = (x.abs().amax(-1) / 448).float().clamp_min(1e-30)
+    # Clamped, because torch's cast did not always saturate.
+    values = (x * (1 / scale.to(x.dtype))[..., None]).clamp(-448, 448)
+    return values.to(torch.float8_e4m3fn), scale
+
+
+def dequantise(values: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """What fp8 rows stand for, in float32."""
+    return values.float() * scale[..., None]
+
+
+def modulate_quantised(
+    x: torch.Tensor,
+    scale: torch.Tensor | None,
+    shift: torch.Tensor | None,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    eps: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return quantise(_modulate(wide(x), scale, shift, weight, bias, eps), "none")
+
+
+def residual_modulate_quantised(
+    x: torch.Tensor,
+    y: torch.Tensor,
+    gate: torch.Tensor | None,
+    scale: torch.Tensor | None,
+    shift: torch.Tensor | None,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    eps: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    residual = _gated_sum(x, y, gate)
+    values, row_scale = quantise(_modulate(residual, scale, shift, weight, bias, eps), "none")
+    return residual.to(x.dtype), values, row_scale
 
 
 def patchify(x: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""modulate, cache_write, denoise and patch_embed on a GPU, against torch.compile, with hot and with cold L2.
+"""modulate, quantise, cache_write, denoise and patch_embed on a GPU, against torch.compile, with hot and with cold L2.
 
 `share of copy` is the operator's bytes (each array once) per second over the bandwidth of a copy that is timed right
-after; at least 0.85 is the goal of the first three with cold L2. Inputs are random.
+after; at least 0.85 is the goal of all but patch_embed with cold L2. Inputs are random.
 """
 
 from __future__ import annotations
@@ -49,6 +49,34 @@ def modulate(across: int, down: int, heads: int) -> Case:
 
     arguments = x, y, gate, scale, shift, None, None, EPS
     return ours, reference.residual_modulate, arguments, bytes_of(arguments, outputs)
+
+
+def modulate_quantised(across: int, down: int, heads: int) -> Case:
+    _, _, arguments, _ = modulate(across, down, heads)
+    x, y, gate, scale, shift, *_ = arguments
+    residual, out, row_scale = torch.empty_like(x), *empty_quantised(x)
+
+    def ours() -> None:
+        _C.modulate(
+            x, y, gate, scale, shift, None, None, EPS, residual, out.view(torch.uint8), row_scale, stream=stream()
+        )
+
+    return ours, reference.residual_modulate_quantised, arguments, bytes_of(arguments, residual, out, row_scale)
+
+
+def quantise(across: int, down: int, heads: int) -> Case:
+    """What the feed-forward's second linear reads."""
+    x = randn(across * down, 4 * 128 * heads)
+    out, row_scale = empty_quantised(x)
+
+    def ours() -> None:
+        _C.quantise(x, "gelu_tanh", out.view(torch.uint8), row_scale, stream=stream())
+
+    return ours, reference.quantise, (x, "gelu_tanh"), bytes_of(x, out, row_scale)
+
+
+def empty_quantised(like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.empty_like(like, dtype=torch.float8_e4m3fn), like.new_empty(like.shape[:-1], dtype=torch.float32)
 
 
 def cache_write(across: int, down: int, heads: int) -> Case:
@@ -101,7 +129,11 @@ def patch_embed(across: int, down: int, heads: int) -> Case:
 
 @pytest.mark.parametrize("cache", ["cold", "hot"])
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("make", [modulate, cache_write, denoise, patch_embed], ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "make",
+    [modulate, modulate_quantised, quantise, cache_write, denoise, patch_embed],
+    ids=lambda make: make.__name__,
+)
 def bench_operator(benchmark: BenchmarkFixture, make: Callable[..., Case], shape: str, cache: str) -> None:
     ours, formula, arguments, moved = make(*SHAPES[shape])
     compiled = torch.compile(formula)

@@ -37,6 +37,8 @@ DType dtype_of(dlpack::DLDataType type, bool words_are_bf16) {
   if (type.code == dlpack::kBfloat && type.bits == 16) return DType::bf16;
   if (type.code == dlpack::kInt && type.bits == 32) return DType::i32;
   if (type.code == dlpack::kUInt && type.bits == 16 && words_are_bf16) return DType::bf16;
+  // No operator takes integers of 8 bits: they are fp8 from a library that has no such dtype or does not export it.
+  if (type.bits == 8 && (type.code == dlpack::kFloat8E4m3fn || type.code == dlpack::kUInt)) return DType::e4m3;
   return DType::other;
 }
 

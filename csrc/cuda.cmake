@@ -2,7 +2,7 @@
 # that the module imports on a machine without one.
 
 target_sources(aapt_core PRIVATE core/cuda_device.cu ptx/tensor_map.cu attention/plan.cpp attention/sm90.cu)
-foreach(operator attention cache_write patch_embed modulate denoise)
+foreach(operator attention cache_write patch_embed modulate quantise denoise)
   target_sources(aapt_core PRIVATE ${operator}/cuda.cu)
 endforeach()
 target_compile_definitions(aapt_core PUBLIC AAPT_CUDA)

@@ -22,6 +22,7 @@
 #include "linear/op.h"
 #include "modulate/op.h"
 #include "patch_embed/op.h"
+#include "quantise/op.h"
 
 namespace py = pybind11;
 
@@ -175,7 +176,8 @@ void patch_embed(py::sequence sources, py::handle weight, py::handle bias, py::h
 }
 
 void modulate(py::handle x, py::handle y, py::handle gate, py::handle scale, py::handle shift, py::handle weight,
-              py::handle bias, double eps, py::handle residual, py::handle out, py::handle dtype, py::handle stream) {
+              py::handle bias, double eps, py::handle residual, py::handle out, py::handle row_scale, py::handle dtype,
+              py::handle stream) {
   const Call call("modulate", dtype, stream);
   const auto x_array = call.array(x, "x");
   const auto y_array = call.optional(y, "y");
@@ -186,10 +188,21 @@ void modulate(py::handle x, py::handle y, py::handle gate, py::handle scale, py:
   const auto bias_array = call.optional(bias, "bias");
   const auto residual_array = call.optional(residual, "residual");
   const auto out_array = call.array(out, "out");
+  const auto row_scale_array = call.optional(row_scale, "row_scale");
   Call::run(modulate::make_problem(*x_array, view(y_array), view(gate_array), view(scale_array), view(shift_array),
                                    view(weight_array), view(bias_array), eps, view(residual_array), *out_array,
-                                   call.stream(x_array)),
+                                   view(row_scale_array), call.stream(x_array)),
             modulate::run);
+}
+
+void quantise(py::handle x, const std::string& activation, py::handle out, py::handle row_scale, py::handle dtype,
+              py::handle stream) {
+  const Call call("quantise", dtype, stream);
+  const auto x_array = call.array(x, "x");
+  const auto out_array = call.array(out, "out");
+  const auto row_scale_array = call.array(row_scale, "row_scale");
+  Call::run(quantise::make_problem(*x_array, activation, *out_array, *row_scale_array, call.stream(x_array)),
+            quantise::run);
 }
 
 void denoise(py::handle x, py::handle scale, py::handle shift, py::handle weight, py::handle bias, py::handle noisy,
@@ -250,6 +263,8 @@ PYBIND11_MODULE(_C, module) {
              py::arg("out"), keyword, py::arg("dtype") = none, py::arg("stream") = none);
   module.def("modulate", &python::modulate, py::arg("x"), py::arg("y"), py::arg("gate"), py::arg("scale"),
              py::arg("shift"), py::arg("weight"), py::arg("bias"), py::arg("eps"), py::arg("residual"), py::arg("out"),
+             py::arg("row_scale") = none, keyword, py::arg("dtype") = none, py::arg("stream") = none);
+  module.def("quantise", &python::quantise, py::arg("x"), py::arg("activation"), py::arg("out"), py::arg("row_scale"),
              keyword, py::arg("dtype") = none, py::arg("stream") = none);
   module.def("denoise", &python::denoise, py::arg("x"), py::arg("scale"), py::arg("shift"), py::arg("weight"),
              py::arg("bias"), py::arg("noisy"), py::arg("timestep"), py::arg("eps"), py::arg("out"), keyword,
@@ -264,7 +279,7 @@ PYBIND11_MODULE(_C, module) {
 #if defined(AAPT_CUDA)
   module.attr("built_with_cuda") = true;
   module.attr("cuda_operators") =
-      py::make_tuple("patch_embed", "cache_write", "paged_attention", "modulate", "denoise");
+      py::make_tuple("patch_embed", "cache_write", "paged_attention", "modulate", "quantise", "denoise");
   module.def("take_bad_page", &cuda::take_bad_page, py::arg("device"), py::call_guard<py::gil_scoped_release>());
   module.def("cuda_report", [] {
     const auto report = cuda::report();

@@ -165,6 +165,7 @@ def good_calls() -> dict[str, list[Any]]:
     segment = (k_pages, v_pages, L, page[None], one, one, 0)
     return {
         "modulate": [x, x, row, row, row, torch.ones(D), torch.ones(D), 1e-6, x.clone(), x.clone()],
+        "quantise": [x[0], "none", torch.zeros(L, D, dtype=torch.uint8), torch.zeros(L)],
         "cache_write": [
             torch.zeros(B, L, 3, H, HEAD), torch.ones(HEAD), torch.ones(HEAD), 1e-6, torch.zeros(B, 1, 2),
             torch.zeros(L, 1, 2), torch.zeros(B, 1, 2), page, k_pages, v_pages, query, query.clone(),

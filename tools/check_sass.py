@@ -61,13 +61,28 @@ def _attend_sm80(d: int) -> tuple[Expectation, ...]:
     return _everywhere("attention/cuda.cu", rf"sm80\d+attendILi{d}E", 255, HMMA=products, LDGSTS=copies)
 
 
-# Loads of modulate: x, y and five vectors. Of cache_write: q, k, v, the page, two weights, and each pair's rotation for
-# q, q_pinned and k; its stores: q, q_pinned, k, v and the flag.
+def _quantise(dtype: str, vector: int) -> tuple[Expectation, ...]:
+    # A thread holds 16 elements. Since sm_89 one instruction packs two of them.
+    kernel = rf"quantiseI{dtype}Li{vector}E"
+    counts = {"LDG": 16 // vector, "STG": 16 // vector + 1}
+    return (
+        Expectation("quantise/cuda.cu", kernel, "sm_80", 64, counts | {"F2FP": 0}),
+        Expectation("quantise/cuda.cu", kernel, "sm_90a", 64, counts | {"F2FP": 8}),
+    )
+
+
+# Loads of modulate: x, y and five vectors; its stores: the residual and the result, or that in fp8 and its scale. Of
+# cache_write: q, k, v, the page, two weights, and each pair's rotation for q, q_pinned and k; its stores: q, q_pinned,
+# k, v and the flag.
 EXPECTATIONS = (
-    *_everywhere("modulate/cuda.cu", r"modulateINS_4bf16ELi8E", 64, LDG=7, STG=2),
-    *_everywhere("modulate/cuda.cu", r"modulateIfLi4E", 64, LDG=7, STG=2),
+    *_everywhere("modulate/cuda.cu", r"modulateINS_4bf16ELi8E", 64, LDG=7, STG=2 + 2),
+    *_everywhere("modulate/cuda.cu", r"modulateIfLi4E", 64, LDG=7, STG=2 + 2),
     *_everywhere("modulate/cuda.cu", r"modulateINS_4bf16ELi1E", 64),
     *_everywhere("modulate/cuda.cu", r"modulateIfLi1E", 64),
+    *_quantise("NS_4bf16E", 8),
+    *_quantise("f", 4),
+    *_everywhere("quantise/cuda.cu", r"quantiseINS_4bf16ELi1E", 64),
+    *_everywhere("quantise/cuda.cu", r"quantiseIfLi1E", 64),
     *_everywhere("cache_write/cuda.cu", r"cache_writeINS_4bf16ELi8E", 64, LDG=6 + 3 * 4, STG=4 + 1),
     *_everywhere("cache_write/cuda.cu", r"cache_writeIfLi4E", 64, LDG=6 + 3 * 2, STG=4 + 1),
     *_everywhere("cache_write/cuda.cu", r"cache_writeINS_4bf16ELi2E", 64),

@@ -1,7 +1,7 @@
 // What kernels that work on rows share: several elements in one access, and sums over a block.
 #pragma once
 
-#include "core/dtype.h"
+#include "core/e4m3.h"
 #include "ptx/platform.cuh"
 #include "ptx/warp.cuh"
 
@@ -84,6 +84,30 @@ AAPT_DEVICE void store_vector(bf16* to, const float (&value)[N]) {
   }
 }
 
+// The largest magnitude of a vector; NaN counts as nothing.
+template <int N>
+AAPT_DEVICE float largest_of(const float (&value)[N]) {
+  float largest = 0.f;
+  AAPT_UNROLL
+  for (int i = 0; i < N; ++i) largest = fmaxf(largest, fabsf(value[i]));
+  return largest;
+}
+
+// A vector of a row in e4m3, `inverse` being one over the row's scale.
+template <int N>
+AAPT_DEVICE void store_quantised(e4m3* to, const float (&value)[N], float inverse) {
+  if constexpr (N == 1) {
+    store(to, value[0] * inverse);
+  } else {
+    uint16_t pairs[N / 2];
+    AAPT_UNROLL
+    for (int i = 0; i < N / 2; ++i) pairs[i] = ptx::pack_e4m3(value[2 * i] * inverse, value[2 * i + 1] * inverse);
+    words<e4m3, N> packed;
+    memcpy(&packed, pairs, sizeof packed);
+    store_words<N>(to, packed);
+  }
+}
+
 AAPT_DEVICE float warp_sum(float value) {
   AAPT_UNROLL
   for (int distance = kWarp / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(~0u, value, distance);
@@ -107,6 +131,16 @@ AAPT_DEVICE float block_sum(float value, float* scratch) {
   float all = 0.f;
   for (int warp = 0; warp < static_cast<int>(blockDim.x) / kWarp; ++warp) all += scratch[warp];
   return all;
+}
+
+// The same for the largest; values are at least zero.
+AAPT_DEVICE float block_max(float value, float* scratch) {
+  value = warp_max(value);
+  if (threadIdx.x % kWarp == 0) scratch[threadIdx.x / kWarp] = value;
+  __syncthreads();
+  float top = 0.f;
+  for (int warp = 0; warp < static_cast<int>(blockDim.x) / kWarp; ++warp) top = fmaxf(top, scratch[warp]);
+  return top;
 }
 
 // The product of a row in shared memory with a row of a weight, `width` elements each, the same bits in every lane.

@@ -17,7 +17,7 @@ struct DLDevice {
   int32_t type, id;
 };
 
-constexpr uint8_t kInt = 0, kUInt = 1, kFloat = 2, kBfloat = 4;
+constexpr uint8_t kInt = 0, kUInt = 1, kFloat = 2, kBfloat = 4, kFloat8E4m3fn = 10;
 
 struct DLDataType {
   uint8_t code, bits;

@@ -8,14 +8,14 @@
 
 namespace aapt {
 
-enum class DType : uint8_t { f32, f64, bf16, i32, other };
+enum class DType : uint8_t { f32, f64, bf16, i32, e4m3, other };
 
 inline int size_of(DType dtype) {
-  return dtype == DType::f64 ? 8 : dtype == DType::bf16 ? 2 : 4;
+  return dtype == DType::f64 ? 8 : dtype == DType::bf16 ? 2 : dtype == DType::e4m3 ? 1 : 4;
 }
 
 inline const char* name_of(DType dtype) {
-  constexpr const char* names[] = {"float32", "float64", "bfloat16", "int32", "an unsupported dtype"};
+  constexpr const char* names[] = {"float32", "float64", "bfloat16", "int32", "float8_e4m3fn", "an unsupported dtype"};
   return names[static_cast<int>(dtype)];
 }
 

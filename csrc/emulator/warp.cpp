@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/dtype.h"
+#include "core/e4m3.h"
 #include "emulator/machine.h"
 
 namespace aapt::emulator {
@@ -60,6 +60,13 @@ uint32_t pack_bf16(float low, float high) {
   store(&l, low);
   store(&h, high);
   return l.bits | static_cast<uint32_t>(h.bits) << 16;
+}
+
+uint16_t pack_e4m3(float low, float high) {
+  e4m3 l, h;
+  store(&l, low);
+  store(&h, high);
+  return static_cast<uint16_t>(l.bits | h.bits << 8);
 }
 
 void copy_async_16(void* to, const void* from, bool valid) {

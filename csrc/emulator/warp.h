@@ -21,6 +21,7 @@ namespace aapt::ptx {
 
 float exp2_approx(float x);
 uint32_t pack_bf16(float low, float high);
+uint16_t pack_e4m3(float low, float high);
 
 // Destroys the destination at once and copies when the group is waited for.
 void copy_async_16(void* to, const void* from, bool valid);

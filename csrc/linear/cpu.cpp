@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "core/gelu.h"
 #include "linear/op.h"
 
 namespace aapt::linear::portable {
@@ -8,9 +9,7 @@ namespace {
 template <class W>
 W activate(W x, Activation activation) {
   if (activation == Activation::silu) return x / (1 + std::exp(-x));
-  if (activation == Activation::none) return x;
-  const W cubic = static_cast<W>(0.7978845608028654) * (x + static_cast<W>(0.044715) * x * x * x);
-  return static_cast<W>(0.5) * x * (1 + std::tanh(cubic));
+  return activation == Activation::none ? x : gelu_tanh(x);
 }
 
 template <class T>

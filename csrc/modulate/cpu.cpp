@@ -1,5 +1,6 @@
 #include <vector>
 
+#include "core/e4m3.h"
 #include "core/norm.h"
 #include "modulate/op.h"
 
@@ -26,9 +27,13 @@ void modulate_row(const Problem& p, int64_t row, std::vector<wide<T>>& value) {
   const auto norm = layer_norm<W>(p.width, static_cast<W>(p.eps), [&](int i) { return value[i]; });
   for (int i = 0; i < p.width; ++i) {
     const W affine = norm(value[i]) * optional<T>(p.weight, i, 1) + optional<T>(p.bias, i, 0);
-    store(static_cast<T*>(p.out) + row * p.width + i,
-          affine * (1 + optional<T>(p.scale, stream + i, 0)) + optional<T>(p.shift, stream + i, 0));
+    value[i] = affine * (1 + optional<T>(p.scale, stream + i, 0)) + optional<T>(p.shift, stream + i, 0);
   }
+  if (p.row_scale) {
+    quantise_row(value.data(), p.width, static_cast<e4m3*>(p.out) + row * p.width, p.row_scale + row);
+    return;
+  }
+  for (int i = 0; i < p.width; ++i) store(static_cast<T*>(p.out) + row * p.width + i, value[i]);
 }
 
 template <class T>

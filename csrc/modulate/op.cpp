@@ -7,7 +7,7 @@ AAPT_DECLARE_CUDA_KERNELS(Problem)
 
 Problem make_problem(const Tensor& x, const Tensor* y, const Tensor* gate, const Tensor* scale, const Tensor* shift,
                      const Tensor* weight, const Tensor* bias, double eps, const Tensor* residual, const Tensor& out,
-                     void* stream) {
+                     const Tensor* row_scale, void* stream) {
   const Check check("modulate");
   check.dims(x, "x", 3, "[B, L, D]");
   check.floating(x, "x");
@@ -43,7 +43,11 @@ Problem make_problem(const Tensor& x, const Tensor* y, const Tensor* gate, const
     check.output(*residual, "residual", {batch, rows, width}, "[B, L, D]", x.dtype, x.device);
     p.residual = residual->data;
   }
-  check.output(out, "out", {batch, rows, width}, "[B, L, D]", x.dtype, x.device);
+  if (row_scale) {
+    check.output(*row_scale, "row_scale", {batch, rows}, "[B, L]", DType::f32, x.device);
+    p.row_scale = row_scale->as<float>();
+  }
+  check.output(out, "out", {batch, rows, width}, "[B, L, D]", row_scale ? DType::e4m3 : x.dtype, x.device);
   p.out = out.data;
   p.eps = eps;
   return p;
@@ -52,6 +56,7 @@ Problem make_problem(const Tensor& x, const Tensor* y, const Tensor* gate, const
 void run(const Problem& p) {
   if (p.batch == 0 || p.rows == 0 || p.width == 0) return;
   if (p.device.type == Device::cuda) return run_cuda(p);
+  if (p.row_scale) return portable::modulate(p);
   cpu_modulate.pick(p.dtype)(p);
 }
 

@@ -1,5 +1,6 @@
 // modulate: residual = x + gate y, then LayerNorm of it, affine and/or with a scale and shift per stream:
 //   out = (norm(residual) * weight + bias) * (1 + scale) + shift
+// in the inputs' dtype, or as rows of e4m3 with a scale each (core/e4m3.h) for a product in fp8.
 #pragma once
 
 #include "core/check.h"
@@ -20,14 +21,15 @@ struct Problem {
   const void* weight;  // [D] or null: one
   const void* bias;    // [D] or null: zero
   void* residual;      // [B, L, D]; null exactly where y is
-  void* out;           // [B, L, D]
+  void* out;           // [B, L, D], e4m3 where row_scale is given
+  float* row_scale;    // [B, L] or null
   double eps;
 };
 
 // Optional tensors may be null. Throws ArgumentError.
 Problem make_problem(const Tensor& x, const Tensor* y, const Tensor* gate, const Tensor* scale, const Tensor* shift,
                      const Tensor* weight, const Tensor* bias, double eps, const Tensor* residual, const Tensor& out,
-                     void* stream);
+                     const Tensor* row_scale, void* stream);
 
 void run(const Problem& problem);
 

@@ -7,6 +7,7 @@
 #include "emulator/warp.h"
 #else
 
+#include "core/e4m3.h"
 #include "ptx/mbarrier.cuh"
 
 namespace aapt::ptx {
@@ -23,6 +24,20 @@ AAPT_DEVICE uint32_t pack_bf16(float low, float high) {
   uint32_t packed;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
   return packed;
+}
+
+// Two floats rounded to nearest even e4m3 within +-448, `low` in the low byte. One instruction since sm_89.
+AAPT_DEVICE uint16_t pack_e4m3(float low, float high) {
+#if __CUDA_ARCH__ >= 890
+  uint16_t packed;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(packed) : "f"(high), "f"(low));
+  return packed;
+#else
+  e4m3 pair[2];
+  store(&pair[0], low);
+  store(&pair[1], high);
+  return static_cast<uint16_t>(pair[0].bits | pair[1].bits << 8);
+#endif
 }
 
 // Starts a copy of 16 bytes from global to shared memory; zeros arrive instead where `valid` is false.

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/e4m3.h"
 #include "core/tensor.h"
 
 namespace aapt::test {
@@ -51,9 +52,18 @@ class Array {
 
   const Tensor& operator*() const { return view_; }
   const Tensor* operator&() const { return &view_; }
-  float at(int64_t i) const { return view_.dtype == DType::bf16 ? to_wide(view_.as<bf16>()[i]) : view_.as<float>()[i]; }
+  // fp8 is told by its code, the sign apart: it grows with the magnitude.
+  float at(int64_t i) const {
+    if (view_.dtype == DType::e4m3) {
+      const int code = view_.as<e4m3>()[i].bits;
+      return static_cast<float>(code < 128 ? code : 128 - code);
+    }
+    return view_.dtype == DType::bf16 ? to_wide(view_.as<bf16>()[i]) : view_.as<float>()[i];
+  }
   void set(int64_t i, float value) {
-    if (view_.dtype == DType::bf16) {
+    if (view_.dtype == DType::e4m3) {
+      store(view_.as<e4m3>() + i, value);
+    } else if (view_.dtype == DType::bf16) {
       store(view_.as<bf16>() + i, value);
     } else {
       store(view_.as<float>() + i, value);

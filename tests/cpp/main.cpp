@@ -10,6 +10,7 @@
 #include "linear/op.h"
 #include "modulate/op.h"
 #include "patch_embed/op.h"
+#include "quantise/op.h"
 
 namespace aapt::test {
 namespace {
@@ -62,8 +63,24 @@ void modulate(DType dtype, int64_t batch, int64_t rows, int64_t width, bool bran
     aapt::modulate::run(aapt::modulate::make_problem(*x, branch ? &y : nullptr, branch && vectors ? &gate : nullptr,
                                                      vectors ? &scale : nullptr, vectors ? &shift : nullptr,
                                                      vectors ? nullptr : &weight, vectors ? nullptr : &bias, 1e-6,
-                                                     branch ? &residual : nullptr, *out, nullptr));
+                                                     branch ? &residual : nullptr, *out, nullptr, nullptr));
     return results(std::move(residual), std::move(out));
+  });
+  on_every_path("modulate to fp8", dtype, [&] {
+    auto out = Array::poisoned(DType::e4m3, {batch, rows, width}),
+         row_scale = Array::poisoned(DType::f32, {batch, rows});
+    aapt::modulate::run(aapt::modulate::make_problem(*x, nullptr, nullptr, vectors ? &scale : nullptr, nullptr, nullptr,
+                                                     nullptr, 1e-6, nullptr, *out, &row_scale, nullptr));
+    return results(std::move(out), std::move(row_scale));
+  });
+}
+
+void quantise(DType dtype, int64_t rows, int64_t width, const char* activation) {
+  const auto x = Array::random(dtype, {rows, width});
+  on_every_path("quantise", dtype, [&] {
+    auto out = Array::poisoned(DType::e4m3, {rows, width}), row_scale = Array::poisoned(DType::f32, {rows});
+    aapt::quantise::run(aapt::quantise::make_problem(*x, activation, *out, *row_scale, nullptr));
+    return results(std::move(out), std::move(row_scale));
   });
 }
 
@@ -158,6 +175,7 @@ void denoise(DType dtype, bool packed, int64_t channels, int64_t height, int64_t
 void everything(DType dtype) {
   for (int64_t width : {1, 7, 16, 50, 129, 600}) {
     for (bool branch : {false, true}) modulate(dtype, 2, width % 5 + 1, width, branch, width % 2);
+    for (const char* activation : {"none", "gelu_tanh"}) quantise(dtype, width % 5 + 1, width, activation);
   }
   modulate(dtype, 1, 300, 128, true, true);  // enough for threads
   for (bool tiled : {false, true}) {

@@ -23,6 +23,9 @@ def rows(emulated: Emulated) -> None:
         for shape in ((2, 3, 264), (2, 2, 70)):
             arguments = test_rows.modulate_arguments(*shape)
             check(emulated.residual_modulate, reference.residual_modulate, arguments, dtype)
+            test_rows.hold_quantised_modulate(emulated, arguments, dtype)
+        for shape in ((2, 520), (2, 70)):
+            test_rows.hold_quantise(emulated, *shape, "gelu_tanh", dtype)
         for norm in ("all", "head"):
             test_rows.hold_against_reference(emulated, Frame(2, 3, 5, 64, norm), dtype, "row by row")
         test_rows.hold_against_reference(emulated, Frame(2, 2, 3, 18, "head"), dtype)

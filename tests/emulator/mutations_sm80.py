@@ -8,15 +8,16 @@ Hopper's attention is in mutations.py.
 
 from .mutations import Mutation
 
-MODULATE, CACHE_WRITE = "modulate/sm80.cuh", "cache_write/sm80.cuh"
+MODULATE, CACHE_WRITE, QUANTISE = "modulate/sm80.cuh", "cache_write/sm80.cuh", "quantise/sm80.cuh"
 PATCH, PATCH_SIMT = "patch_embed/sm80.cuh", "patch_embed/simt.cuh"
 DENOISE, DENOISE_SIMT = "denoise/sm80.cuh", "denoise/simt.cuh"
 ATTENTION, ATTENTION_SIMT, POINTERS = "attention/sm80.cuh", "attention/simt.cuh", "attention/pointers.cuh"
-DEVICE, PAGES = "core/device.cuh", "core/bad_page.cuh"
+DEVICE, PAGES, E4M3 = "core/device.cuh", "core/bad_page.cuh", "core/e4m3.h"
 
 EXPORTS = {
     "modulate": "rows",
     "cache_write": "rows",
+    "quantise": "rows",
     "patch_embed": "products",
     "denoise": "products",
     "attention": "attention_sm80",
@@ -27,14 +28,27 @@ EXPORTS = {
 MUTATIONS = (
     # Sums over a block
     Mutation("the block does not meet before its sum", DEVICE, "  __syncthreads();\n  float all", "  float all"),
-    Mutation("the last warp is left out of the sum", DEVICE, "static_cast<int>(blockDim.x) / kWarp", "(static_cast<int>(blockDim.x) - 1) / kWarp"),
+    Mutation("the last warp is left out of the sum", DEVICE, "static_cast<int>(blockDim.x) / kWarp; ++warp) all", "(static_cast<int>(blockDim.x) - 1) / kWarp; ++warp) all"),
     Mutation("a negative page exists", PAGES, "page >= 0 && page < pages", "page < pages"),
+    Mutation("the block does not meet before its largest", DEVICE, "  __syncthreads();\n  float top", "  float top"),
+    Mutation("neighbours swapped in fp8", DEVICE, "value[2 * i] * inverse, value[2 * i + 1] * inverse", "value[2 * i + 1] * inverse, value[2 * i] * inverse"),
+    Mutation("fp8 cut off instead of rounded", E4M3, "(120u << 23) + 0x7ffffu + (bits >> 20 & 1u)", "(120u << 23)"),
+    Mutation("small fp8 become zero", E4M3, "code = bits - 0x46800000u;", "code = 0;"),
     # modulate
     Mutation("both sums in one place", MODULATE, "scratch + kWarp) / p.width", "scratch) / p.width"),
     Mutation("the gate of the first stream", MODULATE, "p.gate + stream + i", "p.gate + i"),
     Mutation("the row's end is read twice", MODULATE, "if (i >= p.width) continue;\n    load_vector(value[j]", "if (i > p.width) continue;\n    load_vector(value[j]"),
     Mutation("variance about zero", MODULATE, "(value[j][e] - mean) * (value[j][e] - mean)", "value[j][e] * value[j][e]"),
     Mutation("scale without one", MODULATE, "1.f + factor[e]", "factor[e]"),
+    Mutation("the largest of the residual", MODULATE, "largest_of(value[j]));", "fabsf(mean));"),
+    Mutation("the largest in the variance's place", MODULATE, "scratch + 2 * kWarp", "scratch + kWarp"),
+    Mutation("every row's scale in one place", MODULATE, "p.row_scale[blockIdx.x]", "p.row_scale[0]"),
+    # quantise
+    Mutation("activations lose their sign", QUANTISE, "= gelu(value[j][e]);", "= fabsf(gelu(value[j][e]));"),
+    Mutation("the scale of the row's first part", QUANTISE, "scale_of_row(block_max(largest, reinterpret_cast<float*>(raw)))", "scale_of_row(warp_max(largest))"),
+    Mutation("multiplied by its scale", QUANTISE, "1.f / scale", "scale"),
+    Mutation("fp8 past the row's end", QUANTISE, "if (i < p.width) store", "if (i <= p.width) store"),
+    Mutation("another GELU", QUANTISE, "0.044715f", "0.04f"),
     # cache_write
     Mutation("sums of squares are read before they are there", CACHE_WRITE, "if (p.q_weight && p.per_head) __syncthreads();", ""),
     Mutation("k takes the norm of q", CACHE_WRITE, "scratch + which * vectors, i,", "scratch, i,"),

@@ -48,6 +48,10 @@ class Outputs:
         view.fill_(NAN)
         return view
 
+    def quantised(self, *shape: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows in fp8, and their scales."""
+        return self.empty(*shape, dtype=torch.float8_e4m3fn), self.empty(*shape[:-1], dtype=torch.float32)
+
     def assert_guarded(self) -> None:
         for guard in self.buffers:
             assert (guard == 7).all(), "a guard element was overwritten"
@@ -70,14 +74,27 @@ class Emulated:
     def modulate(self, x, scale, shift, weight, bias, eps):
         outputs = Outputs(x.dtype, self.offset)
         out = outputs.empty(*x.shape)
-        self("modulate_rows", outputs, *x.shape, x, None, None, scale, shift, weight, bias, eps, None, out)
+        self("modulate_rows", outputs, *x.shape, x, None, None, scale, shift, weight, bias, eps, None, out, None)
         return out
 
     def residual_modulate(self, x, y, gate, scale, shift, weight, bias, eps):
         outputs = Outputs(x.dtype, self.offset)
         residual, out = outputs.empty(*x.shape), outputs.empty(*x.shape)
-        self("modulate_rows", outputs, *x.shape, x, y, gate, scale, shift, weight, bias, eps, residual, out)
+        self("modulate_rows", outputs, *x.shape, x, y, gate, scale, shift, weight, bias, eps, residual, out, None)
         return residual, out
+
+    def residual_modulate_quantised(self, x, y, gate, scale, shift, weight, bias, eps):
+        outputs = Outputs(x.dtype, self.offset)
+        residual, (out, row_scale) = outputs.empty(*x.shape), outputs.quantised(*x.shape)
+        vectors = gate, scale, shift, weight, bias
+        self("modulate_rows", outputs, *x.shape, x, y, *vectors, eps, residual, out, row_scale)
+        return residual, out, row_scale
+
+    def quantise(self, x, activation):
+        outputs = Outputs(x.dtype, self.offset)
+        out, row_scale = outputs.quantised(*x.shape)
+        self("quantise_rows", outputs, *x.shape, x, int(activation == "gelu_tanh"), out, row_scale)
+        return out, row_scale
 
     def cache_write(
         self, qkv, q_weight, k_weight, eps, time_rotation, space_rotation, pinned_rotation, page, k_pages, v_pages

@@ -1,21 +1,38 @@
-// C functions by which the tests run the kernels that work on rows: modulate and cache_write.
+// C functions by which the tests run the kernels that work on rows: modulate, cache_write and quantise.
 #include "cache_write/sm80.cuh"
 #include "exports.h"
 #include "modulate/sm80.cuh"
+#include "quantise/sm80.cuh"
 
 using namespace aapt;
 
 EXPORT const char* modulate_rows(int is_bf16, int batch, int rows, int width, const void* x, const void* y,
                                  const void* gate, const void* scale, const void* shift, const void* weight,
-                                 const void* bias, float eps, void* residual, void* out) {
+                                 const void* bias, float eps, void* residual, void* out, float* row_scale) {
   return guarded([=] {
     modulate::Problem p{};
     p.dtype = is_bf16 ? DType::bf16 : DType::f32;
     p.batch = batch, p.rows = rows, p.width = width;
     p.x = x, p.y = y, p.gate = gate, p.scale = scale, p.shift = shift, p.weight = weight, p.bias = bias;
-    p.residual = residual, p.out = out, p.eps = eps;
+    p.residual = residual, p.out = out, p.row_scale = row_scale, p.eps = eps;
     modulate::sm80::run(p);
   });
+}
+
+EXPORT const char* quantise_rows(int is_bf16, int rows, int width, const void* x, int gelu, void* out,
+                                 float* row_scale) {
+  return guarded([=] {
+    quantise::Problem p{};
+    p.dtype = is_bf16 ? DType::bf16 : DType::f32;
+    p.rows = rows, p.width = width, p.x = x, p.out = out, p.row_scale = row_scale;
+    p.activation = static_cast<quantise::Activation>(gelu);
+    quantise::sm80::run(p);
+  });
+}
+
+// Pairs of floats, as kernels convert them.
+EXPORT void convert_to_e4m3(const float* x, uint16_t* out, int pairs) {
+  for (int i = 0; i < pairs; ++i) out[i] = ptx::pack_e4m3(x[2 * i], x[2 * i + 1]);
 }
 
 // `strides`: page, head and row of k, then of v.

@@ -1,9 +1,12 @@
-"""modulate and cache_write: the shipped CUDA sources in the emulator, under the error rule."""
+"""modulate, quantise and cache_write: the shipped CUDA sources in the emulator, under the error rule."""
+
+import ctypes
 
 import pytest
 import torch
 from operators.rule import assert_within_rule, cast, check, summed_in_own_dtype
 from operators.test_cache_write import Frame
+from operators.test_quantise import activated, assert_quantised
 
 from aapt_ext import reference
 
@@ -50,6 +53,71 @@ def test_modulate_takes_arrays_that_begin_anywhere(kernels: Kernels, dtype, seed
     check(
         Emulated(kernels, offset=1).residual_modulate, reference.residual_modulate, modulate_arguments(1, 2, 64), dtype
     )
+
+
+def hold_quantised_modulate(emulated, arguments, dtype):
+    rounded = cast(arguments, dtype)
+    residual, exact = reference.residual_modulate(*cast(rounded, torch.float64))
+    found, *quantised = emulated.residual_modulate_quantised(*rounded)
+    torch.testing.assert_close(found, residual.to(dtype), rtol=1e-2 if dtype == torch.bfloat16 else 1e-6, atol=1e-6)
+    assert_quantised(quantised, exact)
+
+
+def hold_quantise(emulated, rows, width, activation, dtype):
+    x = (3 * torch.randn(rows, width)).to(dtype)
+    assert_quantised(emulated.quantise(x, activation), activated(x.double(), activation))
+
+
+@both_dtypes
+@pytest.mark.parametrize("shape", [(1, 1, 8), (2, 3, 264), (1, 2, 1536), (2, 2, 37), (1, 1, 1029)])
+def test_modulate_quantises_its_result(kernels: Kernels, order: int, dtype, shape, seed) -> None:
+    hold_quantised_modulate(Emulated(kernels), modulate_arguments(*shape), dtype)
+
+
+# Widths: one thread's vectors, less, some more warps, a part of a vector, odd, and several vectors for most threads.
+@both_dtypes
+@pytest.mark.parametrize("activation", ["none", "gelu_tanh"])
+@pytest.mark.parametrize("shape", [(2, 32), (3, 8), (2, 1536), (2, 37), (1, 1029), (1, 4100)])
+def test_quantise_stays_within_half_a_step(kernels: Kernels, order: int, dtype, activation, shape, seed) -> None:
+    hold_quantise(Emulated(kernels), *shape, activation, dtype)
+
+
+@both_dtypes
+def test_fp8_arrays_may_begin_anywhere(kernels: Kernels, dtype, seed) -> None:
+    hold_quantise(Emulated(kernels, offset=1), 2, 64, "none", dtype)
+    hold_quantised_modulate(Emulated(kernels, offset=1), modulate_arguments(1, 2, 64), dtype)
+
+
+@both_dtypes
+def test_quantise_equals_the_reference_bit_for_bit(kernels: Kernels, dtype, seed) -> None:
+    """Without an activation nothing but IEEE operations happens."""
+    x = torch.randn(7, 300).to(dtype)
+    x[3] = 0
+    for found, expected in zip(Emulated(kernels).quantise(x, "none"), reference.quantise(x, "none"), strict=True):
+        assert torch.equal(found.view(torch.uint8), expected.view(torch.uint8))
+
+
+def test_a_row_that_no_block_holds_is_refused(kernels: Kernels) -> None:
+    wide = torch.zeros(1, 16385)
+    with pytest.raises(AssertionError, match="x has width K = 16385; it must be at most 16384"):
+        Emulated(kernels).quantise(wide, "none")
+
+
+def test_conversion_to_e4m3_rounds_to_even_and_saturates(kernels: Kernels, seed) -> None:
+    """Every bfloat16, and floats around the ties."""
+    every = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(torch.bfloat16).float()
+    steps = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn).float()
+    steps = steps[steps.isfinite()].sort().values
+    ties = (steps[1:] + steps[:-1]) / 2
+    near = [torch.nextafter(ties, torch.tensor(to)) for to in (-torch.inf, torch.inf)]
+    x = torch.cat([every, steps, ties, *near, 500 * torch.randn(10_000), torch.randn(10_000) / 100])
+    x = x[: len(x) // 2 * 2]
+    found = torch.zeros(len(x), dtype=torch.uint8)
+    kernels.compiled.convert_to_e4m3(ctypes.c_void_p(x.data_ptr()), ctypes.c_void_p(found.data_ptr()), len(x) // 2)
+    expected = x.clamp(-448, 448).to(torch.float8_e4m3fn).view(torch.uint8)
+    nan = x.isnan()
+    assert nan.sum() > 200 and (found[nan] & 0x7F == 0x7F).all()
+    assert torch.equal(found[~nan], expected[~nan])
 
 
 class Pages:

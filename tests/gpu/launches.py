@@ -45,6 +45,32 @@ def modulate(width: int, dtype: torch.dtype) -> Launch:
     return Launch(torch.ops.aapt.residual_modulate, reference.residual_modulate, (x, y, *vectors, 1e-6), dtype)
 
 
+def quantise(width: int, activation: str, dtype: torch.dtype) -> Launch:
+    """Held by what its rows stand for. No activation in float32, which is bit for bit what torch computes."""
+
+    def operator(x: torch.Tensor, activation: str) -> torch.Tensor:
+        return reference.dequantise(*torch.ops.aapt.quantise(x, activation))
+
+    def formula(x: torch.Tensor, activation: str) -> torch.Tensor:
+        return reference.dequantise(*reference.quantise(x, activation))
+
+    x = torch.randn(150, width, dtype=torch.float64, device="cuda") * 3
+    return Launch(operator, formula, (x, activation), dtype)
+
+
+def modulate_quantised(width: int, dtype: torch.dtype) -> Launch:
+    def standing_for(call: Callable[..., Any], *arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        residual, values, scale = call(*arguments)
+        return residual, reference.dequantise(values, scale)
+
+    return Launch(
+        partial(standing_for, torch.ops.aapt.residual_modulate_quantised),
+        partial(standing_for, reference.residual_modulate_quantised),
+        modulate(width, dtype).arguments,
+        dtype,
+    )
+
+
 def patch_embed(channels: list[int], outputs: int, dtype: torch.dtype) -> Launch:
     with torch.device("cuda"):
         sources = [torch.randn(2, c, 22, 30, dtype=torch.float64) for c in channels]
@@ -95,6 +121,12 @@ LAUNCHES: dict[str, Callable[[], Launch]] = {
     "modulate": partial(modulate, 1536, BF16),
     "modulate float32": partial(modulate, 1536, FLOAT),
     "modulate narrow": partial(modulate, 1027, BF16),
+    "modulate to fp8": partial(modulate_quantised, 1536, BF16),
+    "modulate to fp8 narrow": partial(modulate_quantised, 1027, BF16),
+    "quantise": partial(quantise, 1536, "none", BF16),
+    "quantise after gelu": partial(quantise, 6144, "gelu_tanh", BF16),
+    "quantise narrow": partial(quantise, 1027, "gelu_tanh", BF16),
+    "quantise float32": partial(quantise, 1536, "none", FLOAT),
     "cache_write": partial(cache_write, 12, 128, "all", BF16),
     "cache_write per head": partial(cache_write, 6, 80, "head", BF16),
     "cache_write float32": partial(cache_write, 12, 64, "all", FLOAT),

@@ -110,7 +110,9 @@ def test_a_page_beyond_the_pool_is_reported_and_not_written(number: int, seed: i
     assert (k_pages[[0, 1, 2, 4]] == 0).all() and (v_pages[[0, 1, 2, 4]] == 0).all()
 
 
-@pytest.mark.parametrize("operator", ["modulate", "cache_write", "patch_embed", "denoise", "paged_attention"])
+@pytest.mark.parametrize(
+    "operator", ["modulate", "quantise", "cache_write", "patch_embed", "denoise", "paged_attention"]
+)
 def test_the_kernels_serve_the_gpu(operator: str) -> None:
     assert aapt_ext.implementation(operator, "cuda", torch.bfloat16) == "cuda"
     assert aapt_ext.implementation(operator, "cuda", torch.float64) == "reference"

@@ -71,6 +71,19 @@ def modulate_arguments():
     }  # fmt: skip
 
 
+def modulate_quantised_arguments():
+    return {**modulate_arguments(), "out": zeros(2, 5, 8, dtype=torch.float8_e4m3fn), "row_scale": zeros(2, 5)}
+
+
+def quantise_arguments():
+    return {
+        "x": zeros(5, 8),
+        "activation": "none",
+        "out": zeros(5, 8, dtype=torch.float8_e4m3fn),
+        "row_scale": zeros(5),
+    }
+
+
 def denoise_arguments():
     return {
         "x": zeros(1, 6, 8),
@@ -100,6 +113,8 @@ OPERATORS = {
     "cache_write": (cache_write_arguments, lambda a: _C.cache_write(**a)),
     "patch_embed": (patch_embed_arguments, lambda a: _C.patch_embed(**a)),
     "modulate": (modulate_arguments, lambda a: _C.modulate(**a)),
+    "modulate in fp8": (modulate_quantised_arguments, lambda a: _C.modulate(**a)),
+    "quantise": (quantise_arguments, lambda a: _C.quantise(**a)),
     "denoise": (denoise_arguments, lambda a: _C.denoise(**a)),
     "linear": (linear_arguments, lambda a: _C.linear(**a)),
 }
@@ -128,6 +143,8 @@ def broken(value, how):
         return torch.zeros([n + 1 for n in value.shape], dtype=value.dtype)
     if how == "dtype":
         return value.to(torch.int64 if value.dtype == torch.int32 else torch.float64)
+    if how == "half":
+        return value.half()
     if how == "strides":
         return torch.zeros([2 * n for n in value.shape], dtype=value.dtype)[
             tuple(slice(0, None, 2) for _ in value.shape)
@@ -138,6 +155,8 @@ def broken(value, how):
 @pytest.mark.parametrize("how", ["rank", "size", "dtype", "strides", "type"])
 @pytest.mark.parametrize(("operator", "argument"), tensor_arguments())
 def test_a_broken_tensor_is_refused(operator, argument, how):
+    if (operator, argument, how) == ("quantise", "x", "dtype"):
+        how = "half"  # no other argument says which of the three dtypes it must have
     arguments, call = OPERATORS[operator]
     arguments = arguments()
     arguments[argument] = broken(arguments[argument], how)
@@ -179,6 +198,10 @@ VALUES = {
     "five sources": ("patch_embed", {"sources": [zeros(1, 1, 4, 6)] * 5}, "sources has 5 tensors"),
     "gate without y": ("modulate", {"y": None, "residual": None}, "gate is given without y"),
     "y without residual": ("modulate", {"residual": None}, "residual is missing"),
+    "fp8 without row_scale": ("modulate in fp8", {"row_scale": None}, "out has dtype float8_e4m3fn"),
+    "row_scale without fp8": ("modulate", {"row_scale": zeros(2, 5)}, "out has dtype float32; .* float8_e4m3fn"),
+    "a product's activation": ("quantise", {"activation": "silu"}, "activation is 'silu'; .* none or gelu_tanh"),
+    "rows of nothing": ("quantise", {"x": zeros(5, 0)}, "K at least 1"),
     "negative eps": ("modulate", {"eps": -1.0}, "eps is -1"),
     "timestep past one": ("denoise", {"timestep": 1.5}, "timestep is 1.5"),
     "odd width": ("denoise", {"noisy": zeros(1, 3, 4, 5)}, "even in both"),

@@ -45,6 +45,21 @@ def residual_modulate_call(grad):
     return "residual_modulate", reference.residual_modulate, (x, y, *vectors, 1e-6)
 
 
+def modulate_quantised_call(grad):
+    vectors = _random(2, 8, grad=False), None, None, _random(8, grad=False)
+    return "modulate_quantised", reference.modulate_quantised, (_random(2, 5, 8, grad=False), *vectors, 1e-6)
+
+
+def residual_modulate_quantised_call(grad):
+    x, y, gate = _random(2, 5, 8, grad=False), _random(2, 5, 8, grad=False), _random(2, 8, grad=False)
+    arguments = x, y, gate, None, None, None, None, 1e-6
+    return "residual_modulate_quantised", reference.residual_modulate_quantised, arguments
+
+
+def quantise_call(grad):
+    return "quantise", reference.quantise, (_random(5, 8, grad=False), "gelu_tanh")
+
+
 def denoise_call(grad):
     arguments = (
         _random(2, 6, 8, grad=grad),
@@ -81,6 +96,7 @@ WITH_GRADIENT = [
     denoise_call,
     linear_call,
 ]
+WITHOUT_GRADIENT = [cache_write_call, modulate_quantised_call, residual_modulate_quantised_call, quantise_call]
 by_name = {"ids": lambda call: call.__name__.removesuffix("_call")}
 
 
@@ -88,7 +104,7 @@ def flat(arguments):
     return [t for t in torch.utils._pytree.tree_leaves(arguments) if torch.is_tensor(t)]
 
 
-@pytest.mark.parametrize("call", [*WITH_GRADIENT, cache_write_call], **by_name)
+@pytest.mark.parametrize("call", [*WITH_GRADIENT, *WITHOUT_GRADIENT], **by_name)
 def test_opcheck_passes(call, seed):
     name, _, arguments = call(grad=True)
     library.opcheck(getattr(torch.ops.aapt, name).default, arguments)
@@ -120,8 +136,9 @@ def test_a_second_derivative_is_refused(call, seed):
         gradient.square().sum().backward()
 
 
-@pytest.mark.parametrize("call", [*WITH_GRADIENT, cache_write_call], **by_name)
+@pytest.mark.parametrize("call", [*WITH_GRADIENT, *WITHOUT_GRADIENT], **by_name)
 def test_compilation_keeps_one_graph(call, seed):
+    torch.compiler.reset()  # it compiles one function only so many times
     name, _, arguments = call(grad=False)
     operator = getattr(torch.ops.aapt, name)
     eager = flat(operator(*arguments))

@@ -42,7 +42,7 @@ GOALS = (
     _attention("1196 rows x (32 pages + text), 24 heads", PAPER_HEADS, 1.05),
     _attention("1196 rows x (32 pages + text), 32 heads", "AAPT 736x416, 32 heads", 1.15),
     _attention("1560 rows x 21 pages, 12 heads", "Wan 1.3B 832x480, 20 past", 1.5),
-    *(_share(operator, 0.85) for operator in ("cache_write", "modulate", "denoise")),
+    *(_share(operator, 0.85) for operator in ("cache_write", "modulate", "modulate_quantised", "quantise", "denoise")),
     _share("patch_embed", 0.5),
     _gpu(f"8B, 736x416, window 30, light decoder: {STEP}", "step", PAPER, "p50_seconds", 0.08, False),
     _gpu("the same: transformer, seconds", "step", PAPER, "transformer_seconds", 0.053, False),

@@ -223,6 +223,21 @@ def test_a_rare_penalty_weighs_as_much_as_one_in_every_update(places):
         torch.testing.assert_close(loss.scalars["contest"], losses[0].scalars["contest"])
 
 
+@pytest.mark.parametrize("power, expected", [(1, 1.0), (2, 0.25)])
+def test_a_sigma_within_which_the_discriminator_bends_is_told(places, power, expected):
+    """Of D(x) = (n - x)^p around n = x, 4 D(sigma/2)^2 / D(sigma)^2 is 4^(1 - p)."""
+    stage = stage_of(places)
+    real = stage.held_out.latents[:, : 1 + FRAMES]
+
+    class Power(torch.nn.Module):
+        def forward(self, latents, condition, prompts, t, recompute=False):
+            return ((latents - real) ** power).flatten(2).sum(-1)[:, 1:]
+
+    stage.discriminator = Power()
+    with torch.no_grad():
+        assert stage.measure()["held_out/linear"] == pytest.approx(expected, rel=1e-3)
+
+
 def test_regression_pulls_the_first_segment_to_the_real_clip_and_leaves_the_rest_alone(places):
     """The real window of a later segment is not what the generated past leads to."""
     plain, pulled = (stage_of(places, segments=2, overlap=2, regression=weight) for weight in (0.0, 5.0))

@@ -59,7 +59,8 @@ class AdversarialConfig:
     """Latents of a segment, after the first, that were the end of the segment before."""
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     sigma: float = 0.1
-    """Standard deviation of the noise in the approximated R1 and R2, against latents of unit scale."""
+    """Standard deviation of the noise in the approximated R1 and R2, against latents of unit scale. It fits where
+    `held_out/linear` is near 1: there the penalty is a squared gradient."""
     penalty: float = 100.0
     """Weight of both; times sigma^2 it is the weight of a squared gradient."""
     penalty_every: int = 1
@@ -220,24 +221,30 @@ class AdversarialStage(LatentStage):
 
     def measure(self) -> dict[str, float]:
         """Of rollouts on held-out clips: motion, edges and PSNR, at the beginning and at the end; the spread over
-        noise; and by how much the discriminator prefers the real clips."""
+        noise; by how much the discriminator prefers the real clips; and `linear`, R1 with half of sigma, times four,
+        over R1: above 1 the logits' rounding is punished, below 1 the discriminator bends within sigma."""
         clips, noise = self.held_out, self.held_out_noise()
         rolled, other = (roll_out(self.predictor, clips, x) for x in (noise, noise.roll(1, 0)))
         frames = 1 + self.config.clips.frames
         span, t = slice(0, frames), torch.full((len(noise),), 0.5, device=self.device)
         condition = self._condition(clips, span)
         whole = torch.cat([clips.latents[:, :1], rolled], 1)
-        on_real, on_fake = (self.discriminator(x[:, span], condition, clips.prompts, t) for x in (clips.latents, whole))
+        real, fake = (x[:, span] for x in (clips.latents, whole))
+        away = self.config.sigma * torch.randn(real.shape, generator=torch.Generator().manual_seed(0)).to(real)
+        on_real, on_fake, near, nearer = (
+            self.discriminator(x, condition, clips.prompts, t) for x in (real, fake, real + away, real + away / 2)
+        )
         values = {
             "held_out/gap": float((on_real - on_fake).mean()),
+            "held_out/linear": _share(4 * approximate_penalty(on_real, nearer), approximate_penalty(on_real, near)),
             "held_out/motion": float(motion(rolled) / motion(clips.x0)),
             "held_out/spread": float((rolled - other)[:, -1].std() / 2**0.5),
         }
-        real, made = self.pictures(clips.x0, clips), self.pictures(rolled, clips)
+        truth, made = self.pictures(clips.x0, clips), self.pictures(rolled, clips)
         for name, part in (("first", slice(0, 8)), ("last", slice(-8, None))):
-            error = (real[:, :, part] - made[:, :, part]).square().mean()
+            error = (truth[:, :, part] - made[:, :, part]).square().mean()
             values[f"held_out/psnr_{name}"] = float(10 * torch.log10(4 / error))
-            values[f"held_out/edges_{name}"] = float(edge_energy(made[:, :, part]) / edge_energy(real[:, :, part]))
+            values[f"held_out/edges_{name}"] = float(edge_energy(made[:, :, part]) / edge_energy(truth[:, :, part]))
         return values
 
     def show(self) -> Tensor:
@@ -257,6 +264,11 @@ class AdversarialStage(LatentStage):
 def motion(latents: Tensor) -> Tensor:
     """Mean |x_k - x_(k-1)| of [B, T, ...]: the earliest sign of a video that stands still."""
     return latents.diff(dim=1).abs().mean()
+
+
+def _share(part: Tensor, whole: Tensor) -> float:
+    """part / whole; 0 of nothing."""
+    return float(part / whole.clamp_min(1e-30))
 
 
 def _contest(real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Loss:

@@ -13,7 +13,15 @@ from torch import Tensor
 
 from aapt_ext import PagePool
 from aapt_video.codec import Codec, CodecConfig, NetConfig
-from aapt_video.model import CachedTransformer, FramePlan, TextKeys, Transformer, TransformerConfig, named_config
+from aapt_video.model import (
+    CachedTransformer,
+    FramePlan,
+    Linears,
+    TextKeys,
+    Transformer,
+    TransformerConfig,
+    named_config,
+)
 from aapt_video.model.conditions import Camera
 from aapt_video.model.text import ByteEncoder
 from aapt_video.stream import Generator, Limits
@@ -88,10 +96,10 @@ class Clip:
 class PagedStreams:
     """B streams over pages that never give a page back, so that every past can be returned to."""
 
-    def __init__(self, model: Transformer, clip: Clip, pages: int = 200) -> None:
+    def __init__(self, model: Transformer, clip: Clip, pages: int = 200, linears: Linears | None = None) -> None:
         config = model.config
         self.config, self.clip, self.batch = config, clip, len(clip.noise)
-        weights = CachedTransformer(model)
+        weights = CachedTransformer(model, linears=linears)
         self.pool: PagePool = weights.page_pool(pages, config.tokens(HEIGHT, WIDTH))
         self.text_pool = weights.text_pool(2 * self.batch) if config.text != "none" else None
         self.text_pages: list[list[int]] = []
@@ -126,7 +134,9 @@ _NET = NetConfig(folds=((4, 8),), widths=(8,), blocks=(0,), taps=(2,))
 TINY_CODEC = CodecConfig(encoder=_NET, decoder=_NET, channels=TINY.channels)
 
 
-def tiny_generator(dtype: torch.dtype = torch.float32, seed: int = 0, **changes: Any) -> Generator:
+def tiny_generator(
+    dtype: torch.dtype = torch.float32, seed: int = 0, linears: Linears | None = None, **changes: Any
+) -> Generator:
     """Pictures of 32x48 pixels, steered by a camera, told by words; weights are random."""
     config = replace(TINY, **changes)
     torch.manual_seed(seed)
@@ -140,6 +150,7 @@ def tiny_generator(dtype: torch.dtype = torch.float32, seed: int = 0, **changes:
         width=8 * WIDTH,
         encoder=encoder,
         limits=Limits(streams=6, history=60),
+        linears=linears,
         name="tiny",
     )
 

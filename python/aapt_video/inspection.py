@@ -14,6 +14,7 @@ import tyro
 from .codec import CodecConfig, decoder_cost
 from .codec import named_config as named_codec
 from .model.config import NAMED, TransformerConfig, named_config
+from .model.fp8 import Linears
 from .model.size import Size, size
 from .stream.history import SNAPSHOT_EVERY
 
@@ -42,6 +43,8 @@ class Inspect:
     """Of weights, keys and values."""
     device: Literal["cpu", "cuda"] = "cuda"
     """Where it would run; a page's size depends on it."""
+    linears: Linears | None = None
+    """fp8 where the projections of every frame are multiplied in fp8; in dtype where it is not given."""
     history: int = 0
     """Latent frames that a stream can rewind."""
     window: int | None = None
@@ -70,7 +73,9 @@ def lines(arguments: Inspect) -> Iterator[str]:
         yield f"  {name:<20} {value}"
     yield from _costs(cost, dtype.itemsize)
     yield f"decoder                {_count(decoder.parameters)} parameters, {_count(decoder.flops)}FLOP a latent frame"
-    yield from _memory(config, cost, decoder.state_bytes, decoder.parameters * dtype.itemsize, arguments.history)
+    own = {"decoder weights": decoder.parameters * dtype.itemsize}
+    own |= {"weights in fp8": cost.fp8_bytes} if arguments.linears else {}
+    yield from _memory(cost, own, decoder.state_bytes, arguments.history)
 
 
 def _costs(cost: Size, itemsize: int) -> Iterator[str]:
@@ -82,11 +87,11 @@ def _costs(cost: Size, itemsize: int) -> Iterator[str]:
     )
 
 
-def _memory(config: TransformerConfig, cost: Size, decoder_state: int, decoder: int, history: int) -> Iterator[str]:
+def _memory(cost: Size, more_weights: dict[str, int], decoder_state: int, history: int) -> Iterator[str]:
     copies = history // SNAPSHOT_EVERY + 2 if history else 0
     parts = {
         "weights": cost.weight_bytes,
-        "decoder weights": decoder,
+        **more_weights,
         f"{cost.pages} pages": cost.pages * cost.page_bytes,
         "prompt": cost.text_page_bytes,
         "decoder state": decoder_state,

@@ -12,12 +12,14 @@ They agree to 1e-10 in float64 (`tests/test_cached_equals_parallel.py`): everyth
 from .attention import TextKeys
 from .cached import CachedTransformer, FramePlan
 from .config import NAMED, TransformerConfig, named_config
+from .fp8 import Linears
 from .transformer import Rollout, Transformer
 
 __all__ = [
     "NAMED",
     "CachedTransformer",
     "FramePlan",
+    "Linears",
     "Rollout",
     "TextKeys",
     "Transformer",

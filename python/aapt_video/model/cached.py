@@ -21,6 +21,7 @@ from aapt_ext import _C, PagePool, Segment, reference
 
 from .block import Modulation, modulation, run_block
 from .config import TransformerConfig
+from .fp8 import Fp8Kernels, Linears, check_linears, quantised_projection
 from .kernels import BlockWeights, Buffer, Kernels, Projection
 from .rotary import pinned_time, rotation_dtype, space_angles, time_table
 from .transformer import Transformer
@@ -50,21 +51,25 @@ class CachedTransformer:
     Args:
         model: is not changed; on a GPU its weights are shared, on a CPU they are packed.
         timestep: of the single pass; 1 is pure noise.
+        linears: "fp8" multiplies the blocks' projections of every frame in fp8 (`fp8.py`), which a GPU must be able to;
+            their weights are held in fp8 beside the model's own. None: in the model's dtype.
 
     Raises:
-        ValueError: the model is not causal.
+        ValueError: the model is not causal, or cannot have such linears.
     """
 
     @torch.no_grad()
-    def __init__(self, model: Transformer, timestep: float = 1.0) -> None:
+    def __init__(self, model: Transformer, timestep: float = 1.0, linears: Linears | None = None) -> None:
         config = model.config
         if not config.causal:
             raise ValueError("config.causal is False; a stream needs a model that was adapted to see only the past")
         self.model, self.config, self.timestep = model, config, timestep
         weight = model.head.weight
-        self.dtype, self.device = weight.dtype, weight.device
+        self.dtype, self.device, self.linears = weight.dtype, weight.device, linears
+        check_linears(linears, config, self.dtype, self.device)
         self.patch, self.head = Projection.of(model.patch), Projection.of(model.head)
-        self.blocks = [BlockWeights.of(block) for block in model.stack]
+        project = Projection.of if linears is None else quantised_projection
+        self.blocks = [BlockWeights.of(block, project) for block in model.stack]
         embedding = model.time_embedding(torch.full((1,), timestep, dtype=torch.float64, device=self.device))
         embedding = reference.wide(embedding)
         silu = torch.nn.functional.silu(embedding)
@@ -159,7 +164,11 @@ class Forward:
         tokens = config.tokens(height, width)
         exact = rotation_dtype(dtype)
         self._tables = Tables(config, batch, tokens, exact, device)
-        self._kernels = Kernels(config, batch, tokens, dtype, device)
+        self._kernels: Kernels | Fp8Kernels = (
+            Kernels(config, batch, tokens, dtype, device)
+            if weights.linears is None
+            else Fp8Kernels(config.eps, batch, dtype)
+        )
         self._space = space_angles(config, height, width).to(device, exact)
         self._modulations = [Modulation(*(self._per_stream(v) for v in m)) for m in weights.modulations]
         self._shift, self._scale = self._per_stream(weights.shift), self._per_stream(weights.scale)

@@ -5,6 +5,7 @@ Where results go to buffers, the bound functions are called without their Python
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,11 +34,13 @@ class Projection:
     """A linear layer for inference."""
 
     weight: Tensor
-    """[N, K], or packed (`aapt_ext.pack_weight`) on a CPU."""
+    """[N, K], or packed (`aapt_ext.pack_weight`) on a CPU; in fp8 where there is a scale."""
     bias: Tensor | None
     """[N]."""
     outputs: int
     """N."""
+    scale: Tensor | None = None
+    """[N] float32: of each output's weights in fp8 (`fp8.py`)."""
 
     @staticmethod
     def of(layer: nn.Linear | nn.Conv2d) -> Projection:
@@ -88,19 +91,20 @@ class BlockWeights:
     cross: CrossWeights | None
 
     @staticmethod
-    def of(block: Block) -> BlockWeights:
+    def of(block: Block, project: Callable[[nn.Linear], Projection] = Projection.of) -> BlockWeights:
+        """`project` lays a linear layer out."""
         cross = None
         if block.cross is not None:
             norm = Norm(block.cross.norm.weight.detach(), block.cross.norm.bias.detach())
             cross = CrossWeights(
-                norm, Projection.of(block.cross.q), QKWeights.of(block.cross.qk_norm), Projection.of(block.cross.out)
+                norm, project(block.cross.q), QKWeights.of(block.cross.qk_norm), project(block.cross.out)
             )
         return BlockWeights(
-            qkv=Projection.of(block.qkv),
+            qkv=project(block.qkv),
             qk_norm=QKWeights.of(block.qk_norm),
-            out=Projection.of(block.out),
-            up=Projection.of(block.up),
-            down=Projection.of(block.down),
+            out=project(block.out),
+            up=project(block.up),
+            down=project(block.down),
             cross=cross,
         )
 

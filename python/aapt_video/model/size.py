@@ -31,6 +31,8 @@ class Size:
     """Of self-attention and cross-attention, per latent frame."""
     weight_bytes: int
     """All parameters."""
+    fp8_bytes: int
+    """What linears in fp8 add: the blocks' projections with their scales; on a CPU what they stand for, in float32."""
     page_bytes: int
     """Keys and values of one latent frame in all blocks."""
     text_page_bytes: int
@@ -81,6 +83,9 @@ def size(
     ends = PATCH * PATCH * d * (config.input_channels + config.channels)
     seen = keys + (text if config.text == "cross" else 0)
 
+    outputs = 4 * d + config.mlp + d + (2 * d if config.text == "cross" else 0)
+    fp8 = blocks * (4 * per_block if device == "cpu" else per_block + 4 * outputs)
+
     layout: Layout = "tiled" if device == "cpu" else "plain"
     heads, head_dim = config.heads, config.head_dim
     return Size(
@@ -91,6 +96,7 @@ def size(
         linear_flops=2 * tokens * (blocks * per_block + ends),
         attention_flops=4 * tokens * seen * d * blocks,
         weight_bytes=sum(counts.values()) * dtype.itemsize,
+        fp8_bytes=fp8,
         page_bytes=PagePool.page_bytes(blocks, heads, tokens, head_dim, dtype, layout),
         text_page_bytes=PagePool.page_bytes(blocks, heads, text, head_dim, dtype, layout) if text else 0,
         pages=config.window + 2,

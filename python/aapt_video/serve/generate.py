@@ -14,6 +14,7 @@ import tyro
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from aapt_video.model import Linears
 from aapt_video.model.conditions import Camera, Plain, Pose
 from aapt_video.stream import Generator, Speeds, load
 from aapt_video.video import read_video
@@ -65,6 +66,8 @@ class Generate:
     """Of the pictures, pixels."""
     device: str | None = None
     """cpu or cuda; the best that is there where it is not given."""
+    linears: Linears | None = None
+    """fp8 multiplies in fp8 on GPUs that can; on a CPU it shows the error, slowly."""
     out: Path = Path("out.mp4")
     """The video file; it is replaced if it is there."""
     speeds: OwnSpeeds = field(default_factory=OwnSpeeds)
@@ -80,7 +83,7 @@ def generate(arguments: Generate) -> None:
     """
     check(arguments)
     image = None if arguments.image is None else read_image(arguments.image, arguments.at)
-    generator = load(arguments.world, device=arguments.device)
+    generator = load(arguments.world, device=arguments.device, linears=arguments.linears)
     controls, count = find_controls(arguments, generator, sys.stdin)
     frames = arguments.frames or count or (240 if count is None else 0)
     clip = generator(

@@ -14,6 +14,7 @@ from typing import Annotated
 import tyro
 from aiohttp import web
 
+from aapt_video.model import Linears
 from aapt_video.stream import Generator, Limits, load
 
 from .keep import Keep
@@ -57,6 +58,8 @@ class Play:
     """A folder in which streams survive a crash of the server; clients go on where they were."""
     device: str | None = None
     """cpu or cuda; the best that is there where it is not given."""
+    linears: Linears | None = None
+    """fp8 multiplies in fp8 on GPUs that can; on a CPU it shows the error, slowly."""
     speeds: OwnSpeeds = field(default_factory=OwnSpeeds)
     """Of the camera, where they shall not be the world's own."""
 
@@ -82,7 +85,7 @@ def prepare(arguments: Play) -> tuple[Generator, Settings]:
         raise ValueError("history must be at least 0 seconds, idle and memory positive")
     if arguments.streams is not None and arguments.streams < 1:
         raise ValueError(f"streams is {arguments.streams}; it must be at least 1")
-    generator = load(arguments.world, device=arguments.device)
+    generator = load(arguments.world, device=arguments.device, linears=arguments.linears)
     history = round(arguments.history * generator.fps / 4)
     each = generator.memory(1, history)["streams"]
     fit = int(arguments.memory * 1e9 // each)

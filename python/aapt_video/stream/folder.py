@@ -20,7 +20,7 @@ from torch import nn
 
 from aapt_video.codec import load_codec, save_codec
 from aapt_video.files import write_json, write_tensors
-from aapt_video.model import Transformer, TransformerConfig
+from aapt_video.model import Linears, Transformer, TransformerConfig
 from aapt_video.model.conditions import condition_from_dict, condition_to_dict
 from aapt_video.model.text import ByteEncoder, HuggingFaceEncoder, TextEncoder
 
@@ -36,6 +36,7 @@ def load(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     limits: Limits | None = None,
+    linears: Linears | None = None,
 ) -> Generator:
     """A generator, ready to open streams.
 
@@ -44,10 +45,12 @@ def load(
         device: a GPU where there is one, else the CPU, where None.
         dtype: bfloat16 where the device multiplies it faster, else float32, where None.
         limits: memory to set aside for streams and history; a gigabyte at most where None.
+        linears: "fp8" multiplies each frame's projections in fp8: on GPUs since compute capability 8.9, in bfloat16. A
+            CPU computes the same slowly, for comparisons. None: in dtype.
 
     Raises:
         FileNotFoundError: there is no such model; the message lists the shipped ones.
-        ValueError: weights and configuration do not fit.
+        ValueError: weights and configuration do not fit, or the device does not multiply fp8.
     """
     folder = Path(name)
     if not (folder / CONFIG).is_file():
@@ -76,6 +79,7 @@ def load(
         fps=values["fps"],
         speeds=Speeds(**values["speeds"]),
         limits=limits,
+        linears=linears,
         name=values.get("name") or folder.name,
     )
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from aapt_video.codec import Codec, from_uint8, state_bytes
-from aapt_video.model import CachedTransformer, Transformer
+from aapt_video.model import CachedTransformer, Linears, Transformer
 from aapt_video.model.conditions import Camera, Plain, Pose, condition_to_dict
 from aapt_video.model.size import Size, size
 from aapt_video.model.text import TextEncoder
@@ -74,6 +74,7 @@ class Generator:
         fps: of the videos it was trained on.
         speeds: of the camera that made them; None: `Speeds()`.
         limits: None: `Limits.default`.
+        linears: "fp8" or None; as for `CachedTransformer`.
 
     Raises:
         ValueError: the parts do not fit each other.
@@ -92,6 +93,7 @@ class Generator:
         fps: float = 24,
         speeds: Speeds | None = None,
         limits: Limits | None = None,
+        linears: Linears | None = None,
         name: str = "",
     ) -> None:
         config = transformer.config
@@ -107,7 +109,7 @@ class Generator:
                 f"transformer takes {config.channels} channels, 4 frames each"
             )
         self.name, self.config, self.fps = name, config, fps
-        self.weights = CachedTransformer(transformer)
+        self.weights = CachedTransformer(transformer, linears=linears)
         self.codec = codec.prepare_inference(self.weights.dtype).to(self.weights.device)
         self.encoder, self.gallery = encoder, tuple(gallery)
         self.height, self.width = height, width
@@ -251,19 +253,20 @@ class Generator:
         decoder = state_bytes(self.codec.config, self.height, self.width, self.weights.dtype)
         weights = sum(p.numel() * p.element_size() for p in self.codec.parameters())
         return {
-            "transformer": cost.weight_bytes,
+            "transformer": cost.weight_bytes + (cost.fp8_bytes if self.weights.linears else 0),
             "codec": weights,
             "streams": streams * cost.stream_bytes(history, decoder, SNAPSHOT_EVERY),
         }
 
     def fingerprint(self) -> str:
-        """Tells models apart: a hash of configuration, dtype and weights."""
+        """Tells models apart: a hash of configuration, dtype, linears and weights."""
         if self._fingerprint is None:
             facts = {
                 "transformer": self.config.to_dict(),
                 "codec": self.codec.config.to_dict(),
                 "condition": condition_to_dict(self.condition),
                 "dtype": str(self.weights.dtype),
+                **self._linears(),
             }
             digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
             for weight in (self.weights.model.patch.weight, self.weights.model.head.weight):
@@ -280,8 +283,13 @@ class Generator:
             "condition": condition_to_dict(self.condition),
             "speeds": asdict(self.speeds),
             "dtype": str(self.weights.dtype).removeprefix("torch."),
+            **self._linears(),
             "device": str(self.weights.device),
         }
+
+    def _linears(self) -> dict[str, str]:
+        """Told only where they are not in the weights' dtype, which is what files without a word of them had."""
+        return {"linears": self.weights.linears} if self.weights.linears else {}
 
     def _cost(self, height: int, width: int) -> Size:
         space = self.codec.config.space

@@ -94,7 +94,7 @@ def load_state(generator: Generator, engine: Engine, snapshot: Snapshot) -> Stre
     """
     facts = snapshot.facts
     if facts["model"] != generator.fingerprint():
-        raise ValueError("the stream was saved by another model, or in another dtype; load that one")
+        raise ValueError("the stream was saved by another model, in another dtype or with other linears; load that one")
     device, prompt = engine.weights.device, None
     pages = dict(zip(facts["pages"], engine.pool.allocate(len(facts["pages"])), strict=True))
     try:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from aapt_video.bench import aims, methods, step
+from aapt_ext import reference
+from aapt_video.bench import aims, methods, step, step_report
 from aapt_video.bench.floors import Part, Roofs, floor
 from aapt_video.bench.record import Record, read
 from aapt_video.bench.timing import in_turns
@@ -133,6 +134,26 @@ def test_rivals_equal_ours_with_every_kind_of_text(model):
     assert found[0].status == "measured" and found[0].metrics["error"] < 1e-5
 
 
+# -- linears in fp8 --
+
+
+def test_linears_in_fp8_are_a_method_that_shows_its_error():
+    ours, rounded = step.measure(TINY, ["ours", "ours-fp8-linears"], rounds=1, warm_up=0, cold=False)
+    assert rounded.status == "measured" and 1e-3 < rounded.metrics["error"] < 0.05 and ours.metrics["error"] == 0
+    assert "ratio" not in ours.metrics, "it is no alternative to ours"
+    shown = "\n".join(step._lines(rounded))
+    assert f"velocity off by {rounded.metrics['error']:.2g}" in shown and "a correctness path" in shown
+    row = next(iter(step_report.rows([rounded])))
+    assert f"velocity {rounded.metrics['error']:.2g} off ours; a correctness path" in row[-1]
+
+
+def test_linears_in_fp8_with_their_neighbours_scales_are_not_timed(monkeypatch):
+    dequantise = reference.dequantise
+    monkeypatch.setattr(reference, "dequantise", lambda values, scale: dequantise(values, scale.roll(1)))
+    (found,) = step.measure(TINY, ["ours-fp8-linears"], rounds=1, warm_up=0, cold=False)
+    assert found.status == "failed" and "away from ours, at most 0.12" in found.note
+
+
 # -- failures --
 
 
@@ -209,7 +230,7 @@ def test_the_command_ends_with_status_1_where_a_target_is_missed(monkeypatch):
     assert ended.value.code == 1
 
 
-SHOWN = {"p95_seconds": 0.08, "codec_seconds": 0.02, "host_seconds": 0.001, "floor_seconds": 0.04}
+SHOWN = {"p95_seconds": 0.08, "codec_seconds": 0.02, "host_seconds": 0.001, "floor_seconds": 0.04, "error": 0.0}
 
 
 # -- mistakes of the user --

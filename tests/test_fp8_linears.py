@@ -27,6 +27,10 @@ STEPS = 6  # past the window of four
 on_a_cpu = pytest.mark.skipif(
     TorchVersion(torch.__version__) < "2.13", reason="this torch may not multiply rows of fp8 on a CPU"
 )
+since_ada = pytest.mark.skipif(
+    torch.cuda.is_available() and torch.cuda.get_device_capability() < fp8.CAPABILITY,
+    reason="this GPU does not multiply fp8",
+)
 
 
 def rows_in_fp8(layer: torch.nn.Linear) -> Projection:
@@ -35,12 +39,12 @@ def rows_in_fp8(layer: torch.nn.Linear) -> Projection:
     return Projection(values, layer.bias.detach(), len(values), scale)
 
 
-def latents(config, dtype, linears=None):
+def latents(config, dtype, linears=None, device="cpu"):
     """Of every step of two streams [2, C, H, W], each from inputs that do not depend on the step before."""
     with torch.no_grad():
-        clip = Clip.random(config, 2, STEPS, dtype)
-        streams = PagedStreams(random_model(config, dtype=dtype), clip, linears=linears)
-        return [streams.step().clone() for _ in range(STEPS)]
+        clip = Clip.random(config, 2, STEPS, dtype).to(device, dtype)
+        streams = PagedStreams(random_model(config, dtype=dtype).to(device), clip, linears=linears)
+        return [streams.step().cpu() for _ in range(STEPS)]
 
 
 def velocity_errors(config, dtype, found, exact):
@@ -89,14 +93,26 @@ def test_the_shipped_world_looks_the_same(monkeypatch, one_thread):
 # -- the way of a GPU --
 
 
-@on_a_cpu
-@pytest.mark.parametrize("rows", [1, 6, 33])
-def test_torchs_product_and_ours_multiply_the_same_numbers(rows, seed):
+@pytest.mark.parametrize(
+    "device", [pytest.param("cpu", marks=on_a_cpu), pytest.param("cuda", marks=[pytest.mark.gpu, since_ada])]
+)
+@pytest.mark.parametrize("rows", [1, 6, 33, 1196])
+def test_torchs_product_and_ours_multiply_the_same_numbers(rows, device, seed):
     layer = torch.nn.Linear(48, 80).bfloat16()
     x = aapt_ext.quantise(torch.randn(rows, 48))
     expected = fp8.multiply(x, fp8.quantised_projection(layer), torch.float32)
-    found = fp8.multiply(x, rows_in_fp8(layer), torch.bfloat16)
-    torch.testing.assert_close(found.float(), expected, rtol=1e-2, atol=1e-2)
+    found = fp8.multiply(Quantised(*(part.to(device) for part in x)), rows_in_fp8(layer.to(device)), torch.bfloat16)
+    torch.testing.assert_close(found.cpu().float(), expected, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.gpu
+@since_ada
+@pytest.mark.parametrize("text", ["joint", "cross"])
+def test_a_gpu_stays_near_its_exact_steps(text):
+    config = replace(TINY, text=text, width=128, mlp=256)
+    found, exact = (latents(config, torch.bfloat16, linears, "cuda") for linears in ("fp8", None))
+    errors = velocity_errors(config, torch.bfloat16, found, exact)
+    assert min(errors) > 1e-3 and max(errors) < 0.16, errors
 
 
 @on_a_cpu

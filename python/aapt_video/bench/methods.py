@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from aapt_video.model import FramePlan
+from aapt_video.model import CachedTransformer, FramePlan
+from aapt_video.model.cached import Forward
 from aapt_video.stream import window
 from aapt_video.stream.noise import gaussian
 from aapt_video.stream.state import StreamState
@@ -18,9 +19,11 @@ from aapt_video.stream.state import StreamState
 from .rivals import RingStep, best_attention, compiled, flex_attention
 from .workload import SEED, Workload, captured, decoder_call
 
-METHODS = ("ours", "ours-eager", "sdpa", "compile", "flex")
-"""Ours (on a GPU captured in CUDA graphs); ours without a graph; torch with SDPA on a contiguous ring; the same under
-torch.compile (on a GPU max-autotune); the same with FlexAttention."""
+METHODS = ("ours", "ours-eager", "ours-fp8-linears", "sdpa", "compile", "flex")
+"""Ours (on a GPU captured in CUDA graphs); ours without a graph; ours in a graph with linears in fp8; torch with SDPA
+on a contiguous ring; the same under torch.compile (on a GPU max-autotune); the same with FlexAttention."""
+FP8_TOLERANCE = 0.12
+"""How far the velocity may be from ours with linears in fp8: twice what 36 blocks of random weights make of it."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,10 @@ class Method:
     """One pass over inputs that are there already; the clean latent [1, C, H, W]."""
     whole: Callable[[], Any]
     """What a user waits for: noise, the pass, the decoder, pictures on the host."""
+    tolerance: float | None = None
+    """How far its velocity may be from ours; None: as far as rounding in the dtype of the case takes it."""
+    note: str = ""
+    """What a reader of its figures must know."""
 
 
 class Contest:
@@ -57,8 +64,12 @@ class Contest:
         if name not in METHODS:
             raise ValueError(f"methods names {name!r}; it must list some of {', '.join(METHODS)}")
         device = self.workload.case.device
-        if name in ("ours", "ours-eager"):
-            return self._ours(graph=name == "ours")
+        if name == "ours":
+            return replace(self._ours(self._forward, graph=True), whole=self._stream_step)
+        if name == "ours-eager":
+            return self._ours(self._forward, graph=False)
+        if name == "ours-fp8-linears":
+            return self._ours_in_fp8()
         ring = self._new_ring(flex_attention if name == "flex" else None)
         return self._rival(ring, ring if name == "sdpa" else compiled(ring, device))
 
@@ -70,17 +81,26 @@ class Contest:
 
     # -- ours --
 
-    def _ours(self, graph: bool) -> Method:
-        self._forward.plan([self._plan])
-        run = partial(self._forward.run, self.noise, self.condition, self.previous)
+    def _ours(self, forward: Forward, graph: bool) -> Method:
+        forward.plan([self._plan])
+        run: Callable[[], Tensor] = partial(forward.run, self.noise, self.condition, self.previous)
         if graph:
-            return Method(captured(run, self.workload.case.device), self._stream_step)
+            run = captured(run, self.workload.case.device)
 
         def whole() -> Any:
-            self._forward.plan([self._plan])
+            forward.plan([self._plan])
             return self._to_pictures(run)
 
         return Method(run, whole)
+
+    def _ours_in_fp8(self) -> Method:
+        engine, case = self.workload.engine, self.workload.case
+        weights = CachedTransformer(engine.weights.model, linears="fp8")
+        forward = weights.open(1, *case.latent, engine.pool, engine.text_pool)
+        note = "its floor is that of products in bfloat16"
+        if case.device.type == "cpu":
+            note = "a correctness path: a CPU multiplies no fp8, so what fp8 stands for is multiplied in float32"
+        return replace(self._ours(forward, graph=True), tolerance=FP8_TOLERANCE, note=note)
 
     def _stream_step(self) -> Any:
         """A step as `Stream.step` does it; the state stays where it is, so that every step sees the same window."""

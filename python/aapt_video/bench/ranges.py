@@ -21,7 +21,7 @@ from aapt_video.codec import Codec
 from aapt_video.model import cached
 from aapt_video.model.kernels import Kernels
 
-OPERATORS = ("patch_embed", "cache_write", "paged_attention", "modulate", "quantise", "denoise")
+OPERATORS = ("patch_embed", "cache_write", "paged_attention", "modulate", "denoise")
 
 
 @contextmanager

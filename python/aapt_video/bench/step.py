@@ -105,7 +105,8 @@ def measure(case: Case, names: Sequence[str], rounds: int, warm_up: int, cold: b
         done = name in metrics
         values = {**metrics.get(name, {}), **({"error": built.errors[name]} if done else {})}
         status: Literal["measured", "failed"] = "measured" if done else "failed"
-        return Record("step", dict(case.workload), name, values, status, "" if done else failed[name], **shared)
+        note = built.methods[name].note if done else failed[name]
+        return Record("step", dict(case.workload), name, values, status, note, **shared)
 
     return [record(name) for name in names]
 
@@ -132,10 +133,9 @@ def _build(contest: Contest, names: Sequence[str], case: Case) -> _Built:
             built.failed[name] = reason(problem)
             _free(case.device)
             continue
-        if not error <= TOLERANCE[case.dtype]:
-            built.failed[name] = (
-                f"its velocity is {error:.2g} away from ours, at most {TOLERANCE[case.dtype]} is allowed"
-            )
+        tolerance = TOLERANCE[case.dtype] if method.tolerance is None else method.tolerance
+        if not error <= tolerance:
+            built.failed[name] = f"its velocity is {error:.2g} away from ours, at most {tolerance} is allowed"
             continue
         built.methods[name], built.errors[name] = method, error
         built.calls |= {f"{name}/whole": method.whole, f"{name}/transformer": method.transformer}
@@ -205,16 +205,18 @@ def _ratios(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 def _lines(record: Record) -> list[str]:
     if record.status == "failed":
-        return [f"{record.method:<12} failed: {record.note}"]
-    head, own = f"{record.method:<12}", record.metrics
+        return [f"{record.method:<16} failed: {record.note}"]
+    head, own = f"{record.method:<16}", record.metrics
     split = ", ".join(f"{part} {own[f'{part}_seconds'] * 1e3:.3g}" for part in ("transformer", "codec", "host"))
     lines = [
         f"{head} p50 {own['p50_seconds'] * 1e3:.3g} ms, p95 {own['p95_seconds'] * 1e3:.3g} ms ({split}); "
-        f"floor {own['floor_seconds'] * 1e3:.3g} ms"
+        f"floor {own['floor_seconds'] * 1e3:.3g} ms; velocity off by {own['error']:.2g}"
     ]
+    if record.note:
+        lines.append(f"{'':<16} {record.note}")
     if "first_frame_seconds" in own:
         lines += [
-            f"{'':<12} {key} {own[key]:.3g}"
+            f"{'':<16} {key} {own[key]:.3g}"
             for key in ("first_frame_seconds", "cold_start_seconds", "peak_bytes", "ratio", "transformer_ratio")
             if key in own
         ]

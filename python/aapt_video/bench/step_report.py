@@ -53,6 +53,8 @@ def _also(record: Record) -> Iterator[str]:
         yield f"cold start {own['cold_start_seconds']:.3g} s, peak memory {own['peak_bytes'] / 1e9:.3g} GB"
     if "ratio" in own:
         yield f"best alternative {own['ratio']:.2f} x as long"
+    if record.method == "ours-fp8-linears":
+        yield f"velocity {own['error']:.2g} off ours; {record.note}"
     yield f"machine {own['matrix TFLOP/s']:.3g} TFLOP/s, {own['copy TB/s']:.3g} TB/s"
 
 

@@ -99,11 +99,11 @@ class Case:
         return self.height // self.codec.space, self.width // self.codec.space
 
     def check_memory(self) -> None:
-        """Raises ValueError where the weights, the pages and one rival's ring do not fit into what is free."""
+        """Raises ValueError where weights, those in fp8, pages and one rival's ring do not fit into what is free."""
         cost = size(self.config, *self.latent, self.dtype, self.device.type)
         weights = cost.weight_bytes * (2 if self.device.type == "cpu" else 1)  # a CPU's packed copy
         pages = cost.stream_bytes(0, state_bytes(self.codec, self.height, self.width, self.dtype))
-        needed, free = weights + 2 * pages, _free_bytes(self.device)
+        needed, free = weights + cost.fp8_bytes + 2 * pages, _free_bytes(self.device)
         if needed > free:
             raise ValueError(
                 f"model {self.model} at {self.width}x{self.height} with window {self.config.window} needs about "

@@ -26,8 +26,9 @@ def empty(like: Any, shape: tuple[int, ...], dtype: Any = None) -> Any:
     return library.empty(shape, dtype=dtype or like.dtype)
 
 
-def empty_quantised(like: Any, shape: tuple[int, ...], values: Any, scale: Any) -> tuple[Any, Any]:
-    """`values` and `scale` of fp8 rows of this shape; an uninitialised one in place of each that is None."""
+def empty_quantised(like: Any, values: Any = None, scale: Any = None) -> tuple[Any, Any]:
+    """`values` and `scale` of fp8 rows of `like`'s shape; an uninitialised one in place of each that is None."""
+    shape = tuple(like.shape)
     fp8, float32 = (torch.float8_e4m3fn, torch.float32) if is_torch(like) else ("uint8", "float32")
     values = empty(like, shape, fp8) if values is None else values
     return values, empty(like, shape[:-1], float32) if scale is None else scale

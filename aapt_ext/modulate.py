@@ -63,12 +63,11 @@ def modulate(
         if not quantised:
             return x, torch.ops.aapt.modulate(x, *vectors)
         return x, Quantised(*torch.ops.aapt.modulate_quantised(x, *vectors))
-    shape = tuple(x.shape)
     if quantised:
-        out, row_scale = empty_quantised(x, shape, out, row_scale)
+        out, row_scale = empty_quantised(x, out, row_scale)
     elif out is None:
-        out = empty(x, shape)
-    residual = empty(x, shape) if residual is None and y is not None else residual
+        out = empty(x, tuple(x.shape))
+    residual = empty(x, tuple(x.shape)) if residual is None and y is not None else residual
     arguments = x, y, gate, scale, shift, weight, bias, eps, residual, fp8_bytes(out), row_scale
     _C.modulate(*arguments, dtype=dtype, stream=cuda_stream(x))
     return x if residual is None else residual, Quantised(out, row_scale) if quantised else out
@@ -76,10 +75,6 @@ def modulate(
 
 def _empty(x: torch.Tensor, *_: Any) -> torch.Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
-
-
-def _empty_quantised(x: torch.Tensor, *_: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    return x.new_empty(x.shape, dtype=torch.float8_e4m3fn), x.new_empty(x.shape[:-1], dtype=torch.float32)
 
 
 def _bound(arguments: tuple[Any, ...], out: torch.Tensor, row_scale: torch.Tensor | None = None) -> tuple[Any, ...]:
@@ -107,7 +102,7 @@ register(
 register(
     "modulate_quantised",
     f"(Tensor x, {_VECTORS}) -> (Tensor, Tensor)",
-    empty=_empty_quantised,
+    empty=lambda x, *_: empty_quantised(x),
     bound=lambda arguments, results: _bound(arguments, *results),
     reference=reference.modulate_quantised,
     function="modulate",
@@ -116,7 +111,7 @@ register(
 register(
     "residual_modulate_quantised",
     f"(Tensor x, Tensor y, Tensor? gate, {_VECTORS}) -> (Tensor, Tensor, Tensor)",
-    empty=lambda x, *_: (_empty(x), *_empty_quantised(x)),
+    empty=lambda x, *_: (_empty(x), *empty_quantised(x)),
     bound=lambda arguments, results: (*arguments, results[0], fp8_bytes(results[1]), results[2]),
     reference=reference.residual_modulate_quantised,
     function="modulate",

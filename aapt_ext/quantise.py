@@ -47,19 +47,15 @@ def quantise(
     """
     if out is None and row_scale is None and is_torch(x):
         return Quantised(*torch.ops.aapt.quantise(x, activation))
-    out, row_scale = empty_quantised(x, tuple(x.shape), out, row_scale)
+    out, row_scale = empty_quantised(x, out, row_scale)
     _C.quantise(x, activation, fp8_bytes(out), row_scale, dtype=dtype, stream=cuda_stream(x))
     return Quantised(out, row_scale)
-
-
-def _empty(x: torch.Tensor, _activation: str) -> tuple[torch.Tensor, torch.Tensor]:
-    return x.new_empty(x.shape, dtype=torch.float8_e4m3fn), x.new_empty(x.shape[:-1], dtype=torch.float32)
 
 
 register(
     "quantise",
     "(Tensor x, str activation) -> (Tensor, Tensor)",
-    empty=_empty,
+    empty=lambda x, _activation: empty_quantised(x),
     bound=lambda arguments, results: (*arguments, fp8_bytes(results[0]), results[1]),
     reference=reference.quantise,
     differentiable=False,

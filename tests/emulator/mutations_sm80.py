@@ -31,7 +31,6 @@ MUTATIONS = (
     Mutation("the last warp is left out of the sum", DEVICE, "static_cast<int>(blockDim.x) / kWarp; ++warp) all", "(static_cast<int>(blockDim.x) - 1) / kWarp; ++warp) all"),
     Mutation("a negative page exists", PAGES, "page >= 0 && page < pages", "page < pages"),
     Mutation("the block does not meet before its largest", DEVICE, "  __syncthreads();\n  float top", "  float top"),
-    Mutation("neighbours swapped in fp8", DEVICE, "value[2 * i] * inverse, value[2 * i + 1] * inverse", "value[2 * i + 1] * inverse, value[2 * i] * inverse"),
     Mutation("fp8 cut off instead of rounded", E4M3, "(120u << 23) + 0x7ffffu + (bits >> 20 & 1u)", "(120u << 23)"),
     Mutation("small fp8 become zero", E4M3, "code = bits - 0x46800000u;", "code = 0;"),
     # modulate
@@ -42,11 +41,8 @@ MUTATIONS = (
     Mutation("scale without one", MODULATE, "1.f + factor[e]", "factor[e]"),
     Mutation("the largest of the residual", MODULATE, "largest_of(value[j]));", "fabsf(mean));"),
     Mutation("the largest in the variance's place", MODULATE, "scratch + 2 * kWarp", "scratch + kWarp"),
-    Mutation("every row's scale in one place", MODULATE, "p.row_scale[blockIdx.x]", "p.row_scale[0]"),
     # quantise
-    Mutation("activations lose their sign", QUANTISE, "= gelu(value[j][e]);", "= fabsf(gelu(value[j][e]));"),
     Mutation("the scale of the row's first part", QUANTISE, "scale_of_row(block_max(largest, reinterpret_cast<float*>(raw)))", "scale_of_row(warp_max(largest))"),
-    Mutation("multiplied by its scale", QUANTISE, "1.f / scale", "scale"),
     Mutation("fp8 past the row's end", QUANTISE, "if (i < p.width) store", "if (i <= p.width) store"),
     Mutation("another GELU", QUANTISE, "0.044715f", "0.04f"),
     # cache_write

@@ -249,6 +249,29 @@ def test_regression_pulls_the_first_segment_to_the_real_clip_and_leaves_the_rest
         assert with_it.scalars["distance"] > 0
 
 
+def test_unjudged_segments_bring_the_judged_one_to_late_latents(places):
+    stage = stage_of(places, unjudged=2, overlap=2)
+    clips = stage.load(range(2))
+    epsilon = Noise(0, clips.numbers, torch.device("cpu"), purpose=5).normal(*clips.x0.shape[1:])
+    with torch.no_grad():
+        whole = torch.cat([clips.latents[:, :1], roll_out(stage.predictor, clips, epsilon)], 1)
+    judged = []
+
+    def keep(clips: Clips, span: slice, fake: torch.Tensor, t: torch.Tensor, noise: Noise) -> Loss:
+        torch.testing.assert_close(fake, whole[:, span], rtol=1e-5, atol=1e-5)
+        judged.append(span.start)
+        return Loss(fake.square().mean(), {})
+
+    stage._judge_for_generator = keep
+    for step in range(12):
+        stage.predictor.zero_grad()
+        stage.loss(step, clips, GENERATOR).total.backward()
+        assert any(p.grad is not None and bool(p.grad.abs().max() > 0) for p in stage.predictor.parameters())
+    length = 1 + FRAMES - 2
+    assert set(judged) == {0, length, 2 * length}
+    assert judged.count(0) > judged.count(2 * length)
+
+
 def test_a_run_that_was_stopped_goes_on_bit_for_bit_and_a_later_phase_continues_both_players(places, tmp_path):
     def run(out: Path, steps: int, break_at: int = -1) -> None:
         stage = stage_of(places)

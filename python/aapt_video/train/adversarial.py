@@ -57,6 +57,9 @@ class AdversarialConfig:
     """Segments of a generated video."""
     overlap: int = 3
     """Latents of a segment, after the first, that were the end of the segment before."""
+    unjudged: int = 0
+    """Most segments that a video goes through, unjudged and without gradients, before the first that is judged; every
+    update draws how many, few more often than many. Late latents then cost little more than early ones."""
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     sigma: float = 0.1
     """Standard deviation of the noise in the approximated R1 and R2, against latents of unit scale. It fits where
@@ -85,8 +88,8 @@ class AdversarialConfig:
             raise ValueError("segments, generator_every and penalty_every must be >= 1")
         if not 1 <= self.overlap <= self.clips.frames:
             raise ValueError(f"overlap={self.overlap} must be 1 to clips.frames={self.clips.frames}")
-        if self.sigma <= 0 or self.penalty < 0 or self.warmup < 0 or self.regression < 0:
-            raise ValueError("sigma must be positive; penalty, warmup and regression must not be negative")
+        if self.sigma <= 0 or min(self.penalty, self.warmup, self.regression, self.unjudged) < 0:
+            raise ValueError("sigma must be positive; penalty, warmup, regression and unjudged must not be negative")
 
     @property
     def step(self) -> int:
@@ -95,8 +98,8 @@ class AdversarialConfig:
 
     @property
     def positions(self) -> int:
-        """Latents that are generated in all."""
-        return self.clips.frames + (self.segments - 1) * self.step
+        """Latents that are generated at most."""
+        return self.clips.frames + (self.unjudged + self.segments - 1) * self.step
 
 
 class AdversarialStage(LatentStage):
@@ -118,6 +121,7 @@ class AdversarialStage(LatentStage):
             config, config.run, whole, config.generator_optimiser, config.condition, config.held_out_clips,
             places, processes, quiet,
         )  # fmt: skip
+        self.tokens -= self.tokens * config.unjudged * config.step // config.positions
         window = 1 + config.clips.frames
         self.discriminator = load_discriminator(places.discriminator, config.discriminator, window).to(self.device)
         self.health = Health(config.limits)
@@ -146,21 +150,28 @@ class AdversarialStage(LatentStage):
         epsilon = noise.normal(*clips.x0.shape[1:])
         times = noise.uniform(self.config.segments)
         judge = self._judge_for_generator if turn == GENERATOR else self._judge_for_discriminator(step)
-        with torch.set_grad_enabled(turn == GENERATOR):
+        skipped = self._skipped(step)
+        with torch.set_grad_enabled(turn == GENERATOR and skipped == 0):
             roller = Roller(self.predictor, clips.latents[:, 0], clips.prompts, recompute=self.run.recompute)
         fake = clips.latents[:, :1]
-        for segment in range(self.config.segments):
-            begin, end = self._span(segment)
-            given = fake[:, -(self.config.overlap if segment else 1) :].detach()
+        for segment in range(-skipped, self.config.segments):
+            begin, end = self._span(skipped + segment)
+            given = fake[:, -(self.config.overlap if begin else 1) :].detach()
             new = slice(begin + given.shape[1] - 1, end - 1)  # position k, from 1 on, has index k - 1
             condition = None if clips.condition is None else clips.condition[:, new]
-            with torch.set_grad_enabled(turn == GENERATOR):
+            with torch.set_grad_enabled(turn == GENERATOR and segment >= 0):
                 fake = torch.cat([given, roller(epsilon[:, new], condition)], 1)
-            loss = judge(clips, slice(begin, end), fake, times[:, segment], noise)
-            scalars = {name: value / self.config.segments for name, value in loss.scalars.items()}
-            yield Loss(loss.total / self.config.segments, scalars)
-            with torch.set_grad_enabled(turn == GENERATOR):
+            if segment >= 0:
+                loss = judge(clips, slice(begin, end), fake, times[:, segment], noise)
+                scalars = {name: value / self.config.segments for name, value in loss.scalars.items()}
+                yield Loss(loss.total / self.config.segments, scalars)
+            with torch.set_grad_enabled(turn == GENERATOR and segment >= -1):
                 roller.cut()
+
+    def _skipped(self, step: int) -> int:
+        """How many segments go by unjudged: the same for all clips, parts and processes of an update."""
+        luck = float(Noise(self.run.seed, range(step, step + 1), torch.device("cpu"), purpose=7).uniform())
+        return int(luck**2 * (self.config.unjudged + 1))
 
     def _span(self, segment: int) -> tuple[int, int]:
         """The latents of a segment, from and up to."""

@@ -35,4 +35,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     from safetensors.torch import save_file
 
     with replacing(path) as partial:
+        partial.touch()
+        mode = partial.stat().st_mode
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
+        partial.chmod(mode)  # safetensors leaves the file to its owner alone

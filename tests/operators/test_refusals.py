@@ -153,7 +153,7 @@ def broken(value, how):
 
 
 @pytest.mark.parametrize("how", ["rank", "size", "dtype", "strides", "type"])
-@pytest.mark.parametrize(("operator", "argument"), tensor_arguments())
+@pytest.mark.parametrize(("operator", "argument"), list(tensor_arguments()))
 def test_a_broken_tensor_is_refused(operator, argument, how):
     if (operator, argument, how) == ("quantise", "x", "dtype"):
         how = "half"  # no other argument says which of the three dtypes it must have

@@ -7,6 +7,7 @@ arithmetic is float32, rounded once at the end, as in the kernels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -150,8 +151,9 @@ def attention(
         mask: bool that broadcasts to [B, h, L, keys]; True is visible.
         scale: d^-0.5 where None.
 
-    On a CPU products that keep the weights [B, h, L, keys]: torch's attention keeps none there, and its backward pass
-    takes twice as long for the few rows of a latent frame.
+    On a CPU products that keep the weights [B, h, L, keys]: for the few rows of a latent frame faster than torch's
+    attention, which keeps none, and in bfloat16 less exact, since scores are rounded
+    (`bench/bench_attention_gradient.py` measures both).
     """
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
@@ -252,30 +254,17 @@ def dequantise(values: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     return values.float() * scale[..., None]
 
 
-def modulate_quantised(
-    x: torch.Tensor,
-    scale: torch.Tensor | None,
-    shift: torch.Tensor | None,
-    weight: torch.Tensor | None,
-    bias: torch.Tensor | None,
-    eps: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    return quantise(_modulate(wide(x), scale, shift, weight, bias, eps), "none")
+def modulate_quantised(x: torch.Tensor, *vectors_and_eps: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Arguments as of `modulate`."""
+    return quantise(_modulate(wide(x), *vectors_and_eps), "none")
 
 
 def residual_modulate_quantised(
-    x: torch.Tensor,
-    y: torch.Tensor,
-    gate: torch.Tensor | None,
-    scale: torch.Tensor | None,
-    shift: torch.Tensor | None,
-    weight: torch.Tensor | None,
-    bias: torch.Tensor | None,
-    eps: float,
+    x: torch.Tensor, y: torch.Tensor, gate: torch.Tensor | None, *vectors_and_eps: Any
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Arguments as of `residual_modulate`."""
     residual = _gated_sum(x, y, gate)
-    values, row_scale = quantise(_modulate(residual, scale, shift, weight, bias, eps), "none")
-    return residual.to(x.dtype), values, row_scale
+    return residual.to(x.dtype), *quantise(_modulate(residual, *vectors_and_eps), "none")
 
 
 def patchify(x: torch.Tensor) -> torch.Tensor:

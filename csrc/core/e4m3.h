@@ -35,6 +35,14 @@ AAPT_HD void store(e4m3* to, float value) {
   to->bits = static_cast<uint8_t>(sign | code);
 }
 
+// Two of them, `low` in the low byte.
+AAPT_HD uint16_t pack_e4m3(float low, float high) {
+  e4m3 pair[2];
+  store(&pair[0], low);
+  store(&pair[1], high);
+  return static_cast<uint16_t>(pair[0].bits | pair[1].bits << 8);
+}
+
 // The scale of a row whose largest magnitude is `largest`; positive also where that is zero.
 AAPT_HD float scale_of_row(float largest) {
   constexpr float kLargest = 448.f, kLeastScale = 1e-30f;

@@ -63,10 +63,7 @@ uint32_t pack_bf16(float low, float high) {
 }
 
 uint16_t pack_e4m3(float low, float high) {
-  e4m3 l, h;
-  store(&l, low);
-  store(&h, high);
-  return static_cast<uint16_t>(l.bits | h.bits << 8);
+  return aapt::pack_e4m3(low, high);
 }
 
 void copy_async_16(void* to, const void* from, bool valid) {

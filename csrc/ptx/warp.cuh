@@ -33,10 +33,7 @@ AAPT_DEVICE uint16_t pack_e4m3(float low, float high) {
   asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(packed) : "f"(high), "f"(low));
   return packed;
 #else
-  e4m3 pair[2];
-  store(&pair[0], low);
-  store(&pair[1], high);
-  return static_cast<uint16_t>(pair[0].bits | pair[1].bits << 8);
+  return aapt::pack_e4m3(low, high);
 #endif
 }
 

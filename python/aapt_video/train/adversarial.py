@@ -160,13 +160,13 @@ class AdversarialStage(LatentStage):
             new = slice(begin + given.shape[1] - 1, end - 1)  # position k, from 1 on, has index k - 1
             condition = None if clips.condition is None else clips.condition[:, new]
             with torch.set_grad_enabled(turn == GENERATOR and segment >= 0):
+                if begin and segment >= 0:
+                    roller.cut()
                 fake = torch.cat([given, roller(epsilon[:, new], condition)], 1)
             if segment >= 0:
                 loss = judge(clips, slice(begin, end), fake, times[:, segment], noise)
                 scalars = {name: value / self.config.segments for name, value in loss.scalars.items()}
                 yield Loss(loss.total / self.config.segments, scalars)
-            with torch.set_grad_enabled(turn == GENERATOR and segment >= -1):
-                roller.cut()
 
     def _skipped(self, step: int) -> int:
         """How many segments go by unjudged: the same for all clips, parts and processes of an update."""

@@ -238,38 +238,68 @@ def test_a_sigma_within_which_the_discriminator_bends_is_told(places, power, exp
         assert stage.measure()["held_out/linear"] == pytest.approx(expected, rel=1e-3)
 
 
-def test_regression_pulls_the_first_segment_to_the_real_clip_and_leaves_the_rest_alone(places):
-    """The real window of a later segment is not what the generated past leads to."""
+def test_regression_pulls_the_first_latents_to_the_real_clip_and_leaves_the_rest_alone(places):
+    """Of later latents the past says little; the real window of a later segment is not what it leads to at all."""
     plain, pulled = (stage_of(places, segments=2, overlap=2, regression=weight) for weight in (0.0, 5.0))
     pulled.discriminator.load_state_dict(plain.discriminator.state_dict())
     pairs = zip(*(stage.losses(0, stage.load(range(2)), GENERATOR) for stage in (plain, pulled)), strict=True)
     for segment, (without, with_it) in enumerate(pairs):
-        added = 5.0 * with_it.scalars["distance"] if segment == 0 else torch.zeros(())
-        torch.testing.assert_close(with_it.total - without.total, added)
+        added = 5.0 * with_it.scalars["distance"] * 2 if segment == 0 else torch.zeros(())  # a scalar of two segments
+        torch.testing.assert_close(2 * (with_it.total - without.total), added)
         assert with_it.scalars["distance"] > 0
+
+    stage = stage_of(places, regression=5.0, regressed=3)
+    clips, distances = stage.load(range(2)), {}
+    for at in range(1, 1 + FRAMES):
+        fake = clips.latents.clone()
+        fake[:, at] += 2
+        loss = stage._judge_for_generator(clips, slice(0, 1 + FRAMES), fake, torch.zeros(2), None)
+        distances[at] = float(loss.scalars["distance"])
+    assert distances == pytest.approx({at: 4 / 3 if at <= 3 else 0 for at in range(1, 1 + FRAMES)})
 
 
 def test_unjudged_segments_bring_the_judged_one_to_late_latents(places):
-    stage = stage_of(places, unjudged=2, overlap=2)
+    """Their videos began before the clip did, under its controls again and again; the judged latents are its own."""
+    stage = stage_of(places, unjudged=3, overlap=2)
+    step, count = stage.config.step, stage.config.positions
     clips = stage.load(range(2))
-    epsilon = Noise(0, clips.numbers, torch.device("cpu"), purpose=5).normal(*clips.x0.shape[1:])
-    with torch.no_grad():
-        whole = torch.cat([clips.latents[:, :1], roll_out(stage.predictor, clips, epsilon)], 1)
-    judged = []
+    assert clips.x0.shape[1] == FRAMES + step and count == FRAMES + 3 * step
+    purposes = {"both": 8, GENERATOR: 5, DISCRIMINATOR: 4}
+    noise = {of: Noise(0, clips.numbers, torch.device("cpu"), purpose) for of, purpose in purposes.items()}
+    epsilon = {of: noise[of].normal(count, *clips.x0.shape[2:]) for of in noise}
+
+    def video(skipped: int, turn: str) -> torch.Tensor:
+        """Of a video that goes through so many segments unjudged, from the clip's latent 0 on."""
+        before, frames = max(0, skipped - 1) * step, clips.x0.shape[1]
+        unjudged = before + FRAMES if skipped else 0
+        steering = torch.cat([clips.condition] * 3, 1)[:, 2 * frames - before :][:, : before + frames]
+        own = epsilon[turn][:, FRAMES:frames] if skipped else epsilon[turn][:, :frames]
+        roller = Roller(stage.predictor, clips.latents[:, 0], clips.prompts)
+        with torch.no_grad():
+            made = roller(torch.cat([epsilon["both"][:, :unjudged], own], 1), steering)
+        return torch.cat([clips.latents[:, :1], made], 1)[:, before:]
+
+    skipped, turn, judged = 0, "", []
 
     def keep(clips: Clips, span: slice, fake: torch.Tensor, t: torch.Tensor, noise: Noise) -> Loss:
-        torch.testing.assert_close(fake, whole[:, span], rtol=1e-5, atol=1e-5)
-        judged.append(span.start)
+        expected = video(skipped, turn)[:, span]
+        torch.testing.assert_close(fake, expected[:, : fake.shape[1]], rtol=1e-5, atol=1e-5)
+        assert span == slice(min(1, skipped) * step, min(1, skipped) * step + 1 + FRAMES)
+        judged.append(skipped)
         return Loss(fake.square().mean(), {})
 
-    stage._judge_for_generator = keep
-    for step in range(12):
+    stage._judge_for_generator = stage._judge_alone = stage._judge_and_penalise = keep
+    for update in range(24):
+        skipped = stage._skipped(update)
         stage.predictor.zero_grad()
-        stage.loss(step, clips, GENERATOR).total.backward()
+        turn = DISCRIMINATOR
+        assert not stage.loss(update, clips, turn).total.requires_grad, "the rollout left gradients"
+        turn = GENERATOR
+        stage.loss(update, clips, turn).total.backward()
         assert any(p.grad is not None and bool(p.grad.abs().max() > 0) for p in stage.predictor.parameters())
-    length = 1 + FRAMES - 2
-    assert set(judged) == {0, length, 2 * length}
-    assert judged.count(0) > judged.count(2 * length)
+    assert set(judged) == {0, 1, 2, 3} and judged.count(0) > judged.count(3)
+    with torch.no_grad():
+        assert {"held_out/motion_late", "held_out/edges_late"} <= stage.measure().keys()
 
 
 def test_a_run_that_was_stopped_goes_on_bit_for_bit_and_a_later_phase_continues_both_players(places, tmp_path):

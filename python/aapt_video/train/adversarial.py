@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -59,7 +60,8 @@ class AdversarialConfig:
     """Latents of a segment, after the first, that were the end of the segment before."""
     unjudged: int = 0
     """Most segments that a video goes through, unjudged and without gradients, before the first that is judged; every
-    update draws how many, few more often than many. Late latents then cost little more than early ones."""
+    update draws how many, few more often than many. Late latents then cost little more than early ones. All but the
+    last of them come before the clip begins, steered by its controls over and over: they need no real video."""
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     sigma: float = 0.1
     """Standard deviation of the noise in the approximated R1 and R2, against latents of unit scale. It fits where
@@ -76,6 +78,9 @@ class AdversarialConfig:
     regression: float = 0.0
     """Weight of the generator's squared distance to the real clip, in the first segment. The paper has none; a small
     model whose rollouts leave the scene at once learns from it what the discriminator's few bits cannot say."""
+    regressed: int = 2
+    """Latents at the beginning of that segment whose distance counts. The past and the camera say little of later ones,
+    and of what nobody can know the least squares are a blur that stands still."""
     generator_optimiser: OptimiserConfig = field(default_factory=lambda: rmsprop(1e-5))
     discriminator_optimiser: OptimiserConfig = field(default_factory=lambda: rmsprop(3e-5))
     limits: Limits = field(default_factory=Limits)
@@ -84,8 +89,8 @@ class AdversarialConfig:
     """Clips that are measured."""
 
     def __post_init__(self) -> None:
-        if min(self.segments, self.generator_every, self.penalty_every) < 1:
-            raise ValueError("segments, generator_every and penalty_every must be >= 1")
+        if min(self.segments, self.generator_every, self.penalty_every, self.regressed) < 1:
+            raise ValueError("segments, generator_every, penalty_every and regressed must be >= 1")
         if not 1 <= self.overlap <= self.clips.frames:
             raise ValueError(f"overlap={self.overlap} must be 1 to clips.frames={self.clips.frames}")
         if self.sigma <= 0 or min(self.penalty, self.warmup, self.regression, self.unjudged) < 0:
@@ -95,6 +100,11 @@ class AdversarialConfig:
     def step(self) -> int:
         """Latents that each segment after the first adds."""
         return 1 + self.clips.frames - self.overlap
+
+    @property
+    def clip_positions(self) -> int:
+        """Latents of a real clip after latent 0: the judged segments, and one before them where some go unjudged."""
+        return self.clips.frames + (min(1, self.unjudged) + self.segments - 1) * self.step
 
     @property
     def positions(self) -> int:
@@ -116,15 +126,17 @@ class AdversarialStage(LatentStage):
     def __init__(self, config: AdversarialConfig, places: Places, processes: Processes, quiet: bool = False) -> None:
         if places.discriminator is None:
             raise ValueError("discriminator is not given: name the folder of the adapt stage's result")
-        whole = replace(config.clips, frames=config.positions)
+        whole = replace(config.clips, frames=config.clip_positions)
         super().__init__(
             config, config.run, whole, config.generator_optimiser, config.condition, config.held_out_clips,
             places, processes, quiet,
         )  # fmt: skip
-        self.tokens -= self.tokens * config.unjudged * config.step // config.positions
+        if config.unjudged:
+            self.tokens -= self.tokens * config.step // config.clip_positions
         window = 1 + config.clips.frames
         self.discriminator = load_discriminator(places.discriminator, config.discriminator, window).to(self.device)
         self.health = Health(config.limits)
+        self._begun_in, self._begun = -1, dict[range, tuple[Roller, Tensor]]()
         self.kept = {"health": self.health.averages}
         self.modules = {GENERATOR: self.predictor, DISCRIMINATOR: self.discriminator}
         self.optimisers = {GENERATOR: config.generator_optimiser, DISCRIMINATOR: config.discriminator_optimiser}
@@ -150,23 +162,46 @@ class AdversarialStage(LatentStage):
         epsilon = noise.normal(*clips.x0.shape[1:])
         times = noise.uniform(self.config.segments)
         judge = self._judge_for_generator if turn == GENERATOR else self._judge_for_discriminator(step)
-        skipped = self._skipped(step)
-        with torch.set_grad_enabled(turn == GENERATOR and skipped == 0):
-            roller = Roller(self.predictor, clips.latents[:, 0], clips.prompts, recompute=self.run.recompute)
-        fake = clips.latents[:, :1]
-        for segment in range(-skipped, self.config.segments):
-            begin, end = self._span(skipped + segment)
+        with torch.set_grad_enabled(turn == GENERATOR):
+            roller, fake = self._begin(step, clips)
+        first = int(fake.shape[1] > 1)
+        for segment in range(first, first + self.config.segments):
+            begin, end = self._span(segment)
             given = fake[:, -(self.config.overlap if begin else 1) :].detach()
             new = slice(begin + given.shape[1] - 1, end - 1)  # position k, from 1 on, has index k - 1
-            condition = None if clips.condition is None else clips.condition[:, new]
-            with torch.set_grad_enabled(turn == GENERATOR and segment >= 0):
-                if begin and segment >= 0:
+            with torch.set_grad_enabled(turn == GENERATOR):
+                if begin:
                     roller.cut()
-                fake = torch.cat([given, roller(epsilon[:, new], condition)], 1)
-            if segment >= 0:
-                loss = judge(clips, slice(begin, end), fake, times[:, segment], noise)
-                scalars = {name: value / self.config.segments for name, value in loss.scalars.items()}
-                yield Loss(loss.total / self.config.segments, scalars)
+                fake = torch.cat([given, roller(epsilon[:, new], _again(clips.condition, new.start, new.stop))], 1)
+            loss = judge(clips, slice(begin, end), fake, times[:, segment - first], noise)
+            scalars = {name: value / self.config.segments for name, value in loss.scalars.items()}
+            yield Loss(loss.total / self.config.segments, scalars)
+
+    def _begin(self, step: int, clips: Clips) -> tuple[Roller, Tensor]:
+        """Where the first judged segment begins: a roller, and the latents that the clips' first segment has by then,
+        latent 0 alone where nothing goes unjudged. Both players of an update begin in the same place."""
+        skipped = self._skipped(step)
+        if skipped == 0:
+            return self._roller(clips), clips.latents[:, :1]
+        if self._begun_in != step:
+            self._begun_in, self._begun = step, {}
+        if clips.numbers not in self._begun:
+            self._begun[clips.numbers] = self._go_unjudged(clips, (skipped - 1) * self.config.step)
+        roller, latents = self._begun[clips.numbers]
+        return copy(roller), latents
+
+    @torch.no_grad()
+    def _go_unjudged(self, clips: Clips, before: int) -> tuple[Roller, Tensor]:
+        """Through `before` latents that come before the clip begins, and its first segment."""
+        count = before + self.config.clips.frames
+        epsilon = Noise(self.run.seed, clips.numbers, self.device, purpose=8).normal(count, *clips.x0.shape[2:])
+        roller = self._roller(clips)
+        made = roller(epsilon, _again(clips.condition, -before, self.config.clips.frames))
+        whole = torch.cat([clips.latents[:, :1], made], 1)
+        return roller, whole[:, before:]
+
+    def _roller(self, clips: Clips) -> Roller:
+        return Roller(self.predictor, clips.latents[:, 0], clips.prompts, recompute=self.run.recompute)
 
     def _skipped(self, step: int) -> int:
         """How many segments go by unjudged: the same for all clips, parts and processes of an update."""
@@ -195,7 +230,7 @@ class AdversarialStage(LatentStage):
                 real_logits = self.discriminator(clips.latents[:, span], condition, clips.prompts, t)
             fake_logits = self.discriminator(fake, condition, clips.prompts, t, self.run.recompute)
         contest = relativistic_loss(fake_logits, real_logits)
-        distance = (fake - clips.latents[:, span])[:, 1:].square().mean()
+        distance = (fake - clips.latents[:, span])[:, 1 : 1 + self.config.regressed].square().mean()
         weight = 0.0 if span.start else self.config.regression
         return Loss(contest + weight * distance, {"contest": contest, "distance": distance})
 
@@ -231,9 +266,10 @@ class AdversarialStage(LatentStage):
     # -- looking --
 
     def measure(self) -> dict[str, float]:
-        """Of rollouts on held-out clips: motion, edges and PSNR, at the beginning and at the end; the spread over
-        noise; by how much the discriminator prefers the real clips; and `linear`, R1 with half of sigma, times four,
-        over R1: above 1 the logits' rounding is punished, below 1 the discriminator bends within sigma."""
+        """Of rollouts on held-out clips: motion, edges and PSNR, at the beginning and at the end; motion and edges of
+        the longest videos that are trained; the spread over noise; by how much the discriminator prefers the real
+        clips; and `linear`, R1 with half of sigma, times four, over R1: above 1 the logits' rounding is punished, below
+        1 the discriminator bends within sigma."""
         clips, noise = self.held_out, self.held_out_noise()
         rolled, other = (roll_out(self.predictor, clips, x) for x in (noise, noise.roll(1, 0)))
         frames = 1 + self.config.clips.frames
@@ -256,7 +292,20 @@ class AdversarialStage(LatentStage):
             error = (truth[:, :, part] - made[:, :, part]).square().mean()
             values[f"held_out/psnr_{name}"] = float(10 * torch.log10(4 / error))
             values[f"held_out/edges_{name}"] = float(edge_energy(made[:, :, part]) / edge_energy(truth[:, :, part]))
+        if self.config.unjudged:
+            late = self._late(frames)
+            pictures = self.codec.decode(late.transpose(1, 2))[:, :, -8:].float().clamp(-1, 1)
+            values["held_out/motion_late"] = float(motion(late) / motion(clips.x0))
+            values["held_out/edges_late"] = float(edge_energy(pictures) / edge_energy(truth))
         return values
+
+    def _late(self, frames: int) -> Tensor:
+        """The last latents of the longest videos that are trained, from the held-out clips: [n, frames, C, h, w]."""
+        clips, count = self.held_out, self.config.positions
+        noise = Noise(self.run.seed + 1, clips.numbers, self.device, purpose=3).normal(count, *clips.x0.shape[2:])
+        return Roller(self.predictor, clips.latents[:, 0], clips.prompts)(noise, _again(clips.condition, 0, count))[
+            :, -frames:
+        ]
 
     def show(self) -> Tensor:
         """Real frames over frames that the generator made from its own."""
@@ -270,6 +319,13 @@ class AdversarialStage(LatentStage):
 
     def shards(self, name: str) -> tuple[Sequence[Sequence[nn.Module]], Sequence[str]]:
         return self.predictor.shards() if name == GENERATOR else self.discriminator.shards()
+
+
+def _again(condition: Tensor | None, begin: int, end: int) -> Tensor | None:
+    """Positions [begin, end) of [B, T, ...], which goes on over and over in both directions."""
+    if condition is None:
+        return None
+    return condition[:, torch.arange(begin, end, device=condition.device) % condition.shape[1]]
 
 
 def motion(latents: Tensor) -> Tensor:

@@ -144,7 +144,18 @@ def test_linears_in_fp8_are_a_method_that_shows_its_error():
     shown = "\n".join(step._lines(rounded))
     assert f"velocity off by {rounded.metrics['error']:.2g}" in shown and "a correctness path" in shown
     row = next(iter(step_report.rows([rounded])))
-    assert f"velocity {rounded.metrics['error']:.2g} off ours; a correctness path" in row[-1]
+    assert f"velocity {rounded.metrics['error']:.2g} off ours, a correctness path" in row[-1]
+
+
+def test_steps_that_overlap_are_a_method_of_their_own():
+    """Each call begins a latent frame and waits for the one before: all show the same pictures as steps one by one."""
+    contest = methods.Contest(methods.Workload(TINY))
+    ahead, alone = contest.make("ours-ahead"), contest.make("ours")
+    expected = alone.whole()
+    assert all((ahead.whole() == expected).all() for _ in range(3))
+    ours, overlapping = step.measure(TINY, ["ours", "ours-ahead"], rounds=1, warm_up=0, cold=False)
+    assert overlapping.status == "measured" and "ratio" not in ours.metrics, "it is no alternative to ours"
+    assert "the parts add up to more" in next(iter(step_report.rows([overlapping])))[-1]
 
 
 def test_linears_in_fp8_with_their_neighbours_scales_are_not_timed(monkeypatch):

@@ -110,6 +110,62 @@ def test_one_control_for_the_step_is_split_evenly() -> None:
     assert np.array_equal(*shown)
 
 
+# -- ahead: the next latent frame begins before the pictures of the one before are there --
+
+
+def test_a_run_ahead_shows_what_steps_show_and_takes_each_control_before_it_shows_the_frame_before() -> None:
+    generator = tiny_generator()
+    taken = []
+
+    def controls():
+        for i in range(7):
+            taken.append(i)
+            yield camera(i)
+
+    with generator.open("a", picture(), history=8) as stream, generator.open("a", picture()) as twin:
+        shown = []
+        for frames in stream.run(controls(), ahead=True):
+            shown.append(frames)
+            assert frames.latent_frame == len(shown) and len(taken) == min(7, len(shown) + 1)
+        assert np.array_equal(np.concatenate(shown), watch(twin, 7))
+        stream.rewind(3)
+        assert np.array_equal(watch(stream, 3, start=4), np.concatenate(shown[4:]))
+
+
+def test_a_run_ahead_shows_what_it_made_before_it_fails() -> None:
+    generator = tiny_generator()
+    with generator.open("a", picture()) as stream, generator.open("a", picture()) as twin:
+        run = stream.run([camera(0), camera(1), np.zeros(3), camera(3)], ahead=True)
+        shown = [next(run), next(run)]
+        with pytest.raises(ValueError, match="control"):
+            next(run)
+        assert np.array_equal(np.concatenate(shown), watch(twin, 2)) and stream.frame == 2
+
+
+def test_a_run_ahead_that_is_left_early_has_gone_one_frame_further_and_the_stream_goes_on_from_there() -> None:
+    generator = tiny_generator()
+    with generator.open("a", picture()) as stream, generator.open("a", picture()) as twin:
+        for frames in stream.run((camera(i) for i in range(9)), ahead=True):
+            if frames.latent_frame == 2:
+                break
+        assert stream.frame == 3
+        assert np.array_equal(watch(stream, 3, start=3), watch(twin, 6)[12:])
+
+
+def test_pictures_may_be_fetched_late_and_in_any_order() -> None:
+    """The buffers of a pass are used again only when its pictures are on the host."""
+    generator = tiny_generator()
+    with generator.open("a", picture()) as stream, generator.open("a", picture()) as twin:
+        engine, state, coming = stream.engine, stream.state, []
+        for i in range(5):
+            condition = generator.condition.pack(generator.condition.split(camera(i)), *engine.latent_shape[1:])
+            (stepped,) = engine.step([state], [condition], [i])
+            state = stepped.state
+            coming.append(stepped.pictures)
+        shown = [fetch() for fetch in reversed(coming)][::-1]
+        assert np.array_equal(np.concatenate(shown), watch(twin, 5))
+
+
 @pytest.mark.parametrize("control", [np.zeros(3), np.zeros((4, 4)), np.full((4, 4), np.nan), np.eye(4)[None]])
 def test_a_bad_control_raises_before_the_step_and_changes_nothing(control: np.ndarray) -> None:
     generator = tiny_generator()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from models import TINY, camera, picture, tiny_generator
 
 from aapt_video.stream import Generator, step_together
+from aapt_video.stream.program import Program
 
 pytestmark = pytest.mark.gpu
 
@@ -29,7 +32,7 @@ def test_a_replay_gives_the_bits_of_the_uncaptured_pass() -> None:
         with generator.open("a maze", picture(), seed=1) as stream:
             stream.step(camera(0))
             if not captured:
-                stream.engine.program(1)._graphs.clear()
+                stream.engine._programs[1] = Program(stream.engine, 1, capture=False)
             clips.append(np.concatenate([stream.step(camera(i)) for i in range(1, TINY.window + 6)]))
     assert np.array_equal(*clips)
 
@@ -51,6 +54,30 @@ def test_nothing_is_captured_after_warm_up() -> None:
         stream.rewind(9)
         stream.step()
         assert engine.captures == captures
+
+
+def test_what_overlaps_shows_the_bits_of_what_does_not(tmp_path: Path) -> None:
+    """Ahead, the decoder works beside the next pass; a snapshot and a rewind in its middle find the same state."""
+    generator = on_gpu()
+    steps = 3 * TINY.window
+    with (
+        generator.open("a maze", picture(), seed=1, history=6) as stream,
+        generator.open("a maze", picture(), 1) as twin,
+    ):
+        alone = [twin.step(camera(i)) for i in range(steps)]
+        ahead = list(stream.run((camera(i) for i in range(steps)), ahead=True))
+        assert np.array_equal(np.concatenate(ahead), np.concatenate(alone))
+        for _ in stream.run((camera(steps + i) for i in range(4)), ahead=True):
+            break  # one latent frame is still on its way
+        stream.save(tmp_path / "stream")
+        more = [twin.step(camera(steps + i)) for i in range(5)]
+        with generator.restore(tmp_path / "stream") as again:
+            assert np.array_equal(
+                np.concatenate([again.step(camera(steps + i)) for i in (2, 3)]), np.concatenate(more[2:4])
+            )
+        stream.rewind(4)
+        again = [stream.step(camera(steps - 2 + i)) for i in range(6)]
+        assert np.array_equal(np.concatenate(again), np.concatenate([*alone[-2:], *more[:4]]))
 
 
 def test_the_gpu_shows_what_the_cpu_shows() -> None:

@@ -14,17 +14,21 @@ import torch
 from torch.autograd.profiler_util import FunctionEventAvg
 from torch.profiler import ProfilerActivity, profile
 
+from aapt_video.model import Linears
+
 from .methods import Contest
-from .ranges import OPERATORS, ranges
+from .ranges import FP8_OPERATORS, OPERATORS, ranges
 from .workload import Case, CaseArguments, Workload
 
-NAMES = (*OPERATORS, "linear qkv", "linear heads", "linear branch", "linear hidden", "decoder")
+NAMES = (*FP8_OPERATORS, "linear qkv", "linear heads", "linear branch", "linear hidden", "decoder")
 
 
 @dataclass(frozen=True)
 class Profile(CaseArguments):
     """Profile one step of random weights with a full window; nothing is captured in a graph."""
 
+    linears: Linears | None = None
+    """fp8: multiply linears in fp8, as `load(..., linears="fp8")` does."""
     warm_up: int = 3
     """Steps before the one that is profiled."""
     trace: Path | None = None
@@ -35,7 +39,7 @@ class Profile(CaseArguments):
 
 def run(arguments: Profile) -> None:
     case = arguments.case()
-    whole = Contest(Workload(case)).make("ours-eager").whole
+    whole = Contest(Workload(case)).eager(arguments.linears).whole
     for _ in range(arguments.warm_up):
         whole()
     with ranges(case.config.blocks):
@@ -51,7 +55,7 @@ def run(arguments: Profile) -> None:
         taken.export_chrome_trace(str(arguments.trace))
         print(f"\ntrace -> {arguments.trace}")
     print("\nNsight Compute, on a machine with a GPU (clocks are left alone; say so beside a figure):")
-    print("\n".join(f"  {line}" for line in nsight_commands(case)))
+    print("\n".join(f"  {line}" for line in nsight_commands(case, arguments.linears)))
 
 
 def table(events: Iterable[FunctionEventAvg], on_gpu: bool) -> list[str]:
@@ -71,15 +75,17 @@ def _spent(event: FunctionEventAvg, on_gpu: bool) -> float:
     return float(event.device_time_total if on_gpu else event.cpu_time_total)
 
 
-def nsight_commands(case: Case) -> list[str]:
+def nsight_commands(case: Case, linears: Linears | None = None) -> list[str]:
     """One command line per operator, and one for the timeline of the step."""
     workload: dict[str, object] = {**case.workload}
     own: list[str] = [sys.executable, "-m", "aapt_video.cli", "profile", "--ranges-only", "--device", "cuda"]
     for name in ("model", "size", "window", "decoder", "dtype"):
         own += [f"--{name}", str(workload[name])]
-    program = shlex.join(own)
+    if linears:
+        own += ["--linears", linears]
+    program, operators = shlex.join(own), FP8_OPERATORS if linears else OPERATORS
     shared = "ncu --profile-from-start off --clock-control none --set full --import-source yes --nvtx"
-    lines = [f'{shared} --nvtx-include "{name}/" -c 1 -f -o {name} {program}' for name in OPERATORS]
+    lines = [f'{shared} --nvtx-include "{name}/" -c 1 -f -o {name} {program}' for name in operators]
     timeline = "nsys profile --capture-range cudaProfilerApi --capture-range-end stop -t cuda,nvtx -f true -o step"
     return [*lines, f"{timeline} {program}"]
 

@@ -19,9 +19,12 @@ import aapt_ext
 from aapt_ext import _C
 from aapt_video.codec import Codec
 from aapt_video.model import cached
+from aapt_video.model.fp8 import Fp8Kernels
 from aapt_video.model.kernels import Kernels
 
 OPERATORS = ("patch_embed", "cache_write", "paged_attention", "modulate", "denoise")
+FP8_OPERATORS = (*OPERATORS, "quantise")
+"""Those of a step with linears in fp8."""
 
 
 @contextmanager
@@ -43,7 +46,6 @@ def ranges(blocks: int) -> Iterator[None]:
     """While open, the transformer's `blocks` blocks, their operators and the decoder have names."""
     count = 0
     run_block: Callable[..., Any] = vars(cached)["run_block"]
-    linear = Kernels.linear
     inside: set[str] = set()  # an operator may call the bound function of its name: one range for both
 
     def block(*arguments: Any) -> Any:
@@ -52,9 +54,12 @@ def ranges(blocks: int) -> Iterator[None]:
             count += 1
             return run_block(*arguments)
 
-    def projection(self: Kernels, x: Any, weights: Any, into: str, *rest: Any) -> Any:
-        with named(f"linear {into}"):
-            return linear(self, x, weights, into, *rest)
+    def projections(linear: Callable[..., Any]) -> Callable[..., Any]:
+        def projection(self: Any, x: Any, weights: Any, into: str, *rest: Any) -> Any:
+            with named(f"linear {into}"):
+                return linear(self, x, weights, into, *rest)
+
+        return projection
 
     def within(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
@@ -72,9 +77,10 @@ def ranges(blocks: int) -> Iterator[None]:
 
     with ExitStack() as names:
         names.enter_context(mock.patch.object(cached, "run_block", block))
-        names.enter_context(mock.patch.object(Kernels, "linear", projection))
+        for kernels in (Kernels, Fp8Kernels):
+            names.enter_context(mock.patch.object(kernels, "linear", projections(kernels.linear)))
         names.enter_context(mock.patch.object(Codec, "decode_step", within("decoder", Codec.decode_step)))
-        for name in OPERATORS:
+        for name in FP8_OPERATORS:
             for module in (aapt_ext, _C):
                 names.enter_context(mock.patch.object(module, name, within(name, getattr(module, name))))
         yield

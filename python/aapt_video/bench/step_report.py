@@ -54,7 +54,9 @@ def _also(record: Record) -> Iterator[str]:
     if "ratio" in own:
         yield f"best alternative {own['ratio']:.2f} x as long"
     if record.method == "ours-fp8-linears":
-        yield f"velocity {own['error']:.2g} off ours; {record.note}"
+        yield f"velocity {own['error']:.2g} off ours"
+    if record.note:
+        yield record.note
     yield f"machine {own['matrix TFLOP/s']:.3g} TFLOP/s, {own['copy TB/s']:.3g} TB/s"
 
 

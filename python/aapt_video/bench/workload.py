@@ -20,6 +20,7 @@ from aapt_video.model.conditions import Camera, Plain, Pose
 from aapt_video.model.size import size
 from aapt_video.stream import Generator, Limits
 from aapt_video.stream.generator import preferred_dtype
+from aapt_video.stream.lane import captured
 from aapt_video.stream.state import StreamState
 
 SEED = 7
@@ -238,28 +239,6 @@ def decoder_call(workload: Workload) -> Callable[[Tensor], Tensor]:
         return run()
 
     return decode
-
-
-@torch.no_grad()
-def captured(call: Callable[[], Tensor], device: torch.device) -> Callable[[], Tensor]:
-    """The call as a CUDA graph over the tensors that it reads now; without a GPU the call itself."""
-    if device.type != "cuda":
-        return call
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(2):
-            call()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        out = call()
-
-    def replay() -> Tensor:
-        graph.replay()
-        return out
-
-    return replay
 
 
 def _unit(picture: NDArray[np.uint8]) -> Tensor:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 import aapt_ext
@@ -136,6 +138,8 @@ class Tables:
                 name: memory[slice(*spans[name])].view(dtype).view(shape) for name, (shape, dtype) in shapes.items()
             }
 
+        if device.type == "cuda":
+            self._uploaded = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self.on_device = views(self._device)
         self.on_host = {name: view.numpy() for name, view in views(self._host).items()}
         self.on_host["window_last"][:] = rows
@@ -144,6 +148,13 @@ class Tables:
     def upload(self) -> None:
         if self._device is not self._host:
             self._device.copy_(self._host, non_blocking=True)
+            self._uploaded.record()
+
+    def refill(self) -> dict[str, NDArray[Any]]:
+        """The host's side, once the device has taken what it was filled with before."""
+        if self._device is not self._host:
+            self._uploaded.synchronize()
+        return self.on_host
 
 
 class Forward:
@@ -191,10 +202,11 @@ class Forward:
         """
         if len(plans) != self.batch:
             raise ValueError(f"plans has {len(plans)} entries; this forward was opened for {self.batch} streams")
-        host, config = self._tables.on_host, self.config
+        config = self.config
         for plan in plans:
             if len(plan.window) > config.window:
                 raise ValueError(f"window lists {len(plan.window)} pages; it must list at most {config.window}")
+        host = self._tables.refill()
         for b, plan in enumerate(plans):
             seen = len(plan.window)
             host["page"][b] = plan.page

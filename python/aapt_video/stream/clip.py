@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,10 +49,11 @@ def make_clip(stream: Stream, frames: int, controls: Iterable[ArrayLike | None] 
     facts = {"seed": stream.state.seed, "prompt": stream.prompt}
     bar = tqdm(total=steps, unit="latent frame", disable=None if progress else True)
     try:
-        for _, control in zip(range(steps), repeat(None) if controls is None else controls, strict=False):
-            begin = time.perf_counter()
-            pictures.append(np.asarray(stream.step(control)))
+        begin = time.perf_counter()
+        for made in stream.run(islice(repeat(None) if controls is None else controls, steps), ahead=True):
+            pictures.append(np.asarray(made))
             seconds.append(time.perf_counter() - begin)
+            begin = time.perf_counter()
             rate = 4 * len(seconds) / sum(seconds)
             bar.set_postfix_str(f"{rate:.1f} fps, {rate / fps:.2f} x real time", refresh=False)
             bar.update()

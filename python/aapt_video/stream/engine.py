@@ -1,14 +1,15 @@
 """Steps a list of states by one pass each, at one resolution.
 
-The engine owns the pools and, for each number of streams, a `Program`: buffers at fixed addresses and, on a GPU, two
-CUDA graphs over them whose outputs alternate. A program knows nothing of streams: a filling window, another prompt, a
-fork, a rewind are other numbers in its tables. Without a GPU the same calls run uncaptured.
+The engine owns the pools and, for each number of streams, a `Program`: buffers at fixed addresses and, on a GPU, CUDA
+graphs over them. A program knows nothing of streams: a filling window, another prompt, a fork, a rewind are other
+numbers in its tables. Without a GPU the same calls run uncaptured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aapt_ext import CapacityError
-from aapt_video.codec import Codec, CodecState, to_uint8
-from aapt_video.model import CachedTransformer, FramePlan
+from aapt_video.codec import Codec, CodecState
+from aapt_video.model import CachedTransformer
 
 from . import window
-from .noise import gaussian
+from .lane import Lane, Pictures
+from .program import Program
 from .state import StreamState
 from .texts import Texts
 
@@ -30,8 +32,8 @@ class Stepped(NamedTuple):
 
     state: StreamState
     """The state after the step; its pages are held by the caller."""
-    pictures: NDArray[np.uint8]
-    """[4, H, W, 3]"""
+    pictures: Callable[[], NDArray[np.uint8]]
+    """Waits for the pictures, [4, H, W, 3]."""
 
 
 class Engine:
@@ -54,6 +56,7 @@ class Engine:
         self.latent_shape = (self.config.channels, height // space, width // space)
         tokens = self.config.tokens(*self.latent_shape[1:])
         self.pool = weights.page_pool(pages, tokens)
+        self.lane = Lane(weights.device)
         self.texts = Texts(weights, prompts) if self.config.text != "none" else None
         self.text_pool = None if self.texts is None else self.texts.pool
         self._programs: dict[int, Program] = {}
@@ -116,9 +119,11 @@ class Engine:
     @torch.no_grad()
     def decode(self, latents: Sequence[Tensor], decoder: CodecState) -> CodecState:
         """A copy of `decoder` after further latents [C, H, W]: how a rewind finds the decoder between two copies."""
-        decoder = decoder.clone()
-        for latent in latents:
-            self.codec.decode_step(latent[None], decoder)
+        with self.lane.behind():
+            self.lane.reads([*decoder.late, *latents])
+            decoder = decoder.clone()
+            for latent in latents:
+                self.codec.decode_step(latent[None], decoder)
         return decoder
 
     # -- steps --
@@ -131,7 +136,8 @@ class Engine:
         *,
         exact: bool = False,
     ) -> list[Stepped]:
-        """One latent frame for each state. The states that came in stay as they are, also when it fails.
+        """One latent frame for each state; on a GPU it may return before that is made. The states that came in stay
+        as they are, also when it fails.
 
         Args:
             conditions: [condition channels, H, W] for each state, in latent pixels.
@@ -145,15 +151,11 @@ class Engine:
             return self._one_by_one(states, conditions, controls)
         pages = self.pool.allocate(len(states))
         try:
-            program = self.program(len(states))
-            program.fill(states, pages, conditions)
-            latents, pictures = program.run()
+            latents, decoders, pictures = self.program(len(states)).begin(states, pages, conditions)
             stepped = []
             for b, (state, page, control) in enumerate(zip(states, pages, controls, strict=True)):
-                after = window.advance(
-                    state, self.config, page, latents[b].clone(), program.decoder.row(b).clone(), control
-                )
-                stepped.append(Stepped(after, pictures[b]))
+                after = window.advance(state, self.config, page, latents[b].clone(), decoders[b], control)
+                stepped.append(Stepped(after, partial(_row, pictures, b)))
             for after, _ in stepped:
                 self.hold(after)
             return stepped
@@ -180,79 +182,7 @@ class Engine:
         return self._programs[batch]
 
 
-class Program:
-    """One pass for a fixed number of streams, transformer and decoder, over buffers that stay where they are."""
-
-    @torch.no_grad()
-    def __init__(self, engine: Engine, batch: int) -> None:
-        self.engine, self.batch = engine, batch
-        weights, device = engine.weights, engine.weights.device
-        channels, height, width = engine.latent_shape
-        conditions = engine.config.condition_channels
-
-        def buffer(channels: int) -> Tensor:
-            return torch.zeros(batch, channels, height, width, dtype=weights.dtype, device=device)
-
-        self.noise, self.previous = buffer(channels), buffer(channels)
-        self.condition = buffer(conditions) if conditions else None
-        self.decoder = engine.codec.open_decoder(batch, engine.height, engine.width)
-        self.decoder.started = True  # latent 0 has passed before any step
-        self.forward = weights.open(batch, height, width, engine.pool, engine.text_pool)
-        self.captures = 0
-        self._turn = 0
-        self._graphs: list[tuple[torch.cuda.CUDAGraph, tuple[Tensor, Tensor]]] = []
-        self._prepare()
-
-    def _prepare(self) -> None:
-        """Runs the pass on pages that nobody uses, and on a GPU captures it twice."""
-        pages = self.engine.pool.allocate(self.batch)
-        try:
-            self.forward.plan([FramePlan(1, page, ()) for page in pages])
-            if self.noise.is_cuda:
-                side: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-                side.wait_stream(torch.cuda.current_stream())
-                with torch.cuda.stream(side):
-                    for _ in range(2):
-                        self._pass()
-                torch.cuda.current_stream().wait_stream(side)
-                for _ in range(2):
-                    graph = torch.cuda.CUDAGraph()
-                    with torch.cuda.graph(graph):
-                        outputs = self._pass()
-                    self._graphs.append((graph, outputs))
-                torch.cuda.synchronize()
-            else:
-                self._pass()
-            self.captures += 1
-        finally:
-            self.engine.pool.release(pages)
-
-    def _pass(self) -> tuple[Tensor, Tensor]:
-        """(latents [B, C, H, W], pictures [B, 4, H, W, 3] uint8)."""
-        latents = self.forward.run(self.noise, self.condition, self.previous)
-        return latents, to_uint8(self.engine.codec.decode_step(latents, self.decoder))
-
-    def fill(
-        self, states: Sequence[StreamState], pages: Sequence[int], conditions: Sequence[NDArray[np.float32]]
-    ) -> None:
-        """Copies in what the pass reads."""
-        self.forward.plan([window.plan(state, page) for state, page in zip(states, pages, strict=True)])
-        for b, (state, condition) in enumerate(zip(states, conditions, strict=True)):
-            noise = gaussian(state.seed, state.frame + 1, self.engine.latent_shape)
-            self.noise[b].copy_(torch.from_numpy(noise))
-            self.previous[b].copy_(state.latent)
-            if self.condition is not None:
-                self.condition[b].copy_(torch.from_numpy(condition))
-            assert state.decoder is not None
-            self.decoder.row(b).copy_(state.decoder)
-
-    @torch.no_grad()
-    def run(self) -> tuple[Tensor, NDArray[np.uint8]]:
-        """The pass; returns when the pictures are on the host. The latents hold until the run after the next."""
-        if self._graphs:
-            graph, (latents, pictures) = self._graphs[self._turn]
-            self._turn = 1 - self._turn
-            graph.replay()
-        else:
-            latents, pictures = self._pass()
-        return latents, pictures.cpu().numpy()
+def _row(pictures: Pictures, stream: int) -> NDArray[np.uint8]:
+    """Of one stream of a pass."""
+    row: NDArray[np.uint8] = pictures.numpy()[stream]
+    return row

@@ -62,6 +62,7 @@ def take(stream: Stream, known: Container[str] = ()) -> Snapshot:
     """
     state, engine = stream.state, stream.engine
     assert state.decoder is not None
+    engine.lane.join()  # which the decoder's state may still be on its way through
     names = {page: f"page-{engine.pool.birth(page)}" for page in state.pages}
     pages = {name: _read(engine.pool, page, engine.pool.rows) for page, name in names.items() if name not in known}
     facts: dict[str, Any] = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from .engine import Engine
+from .engine import Engine, Stepped
 from .frames import Frames
 from .history import History
 from .snapshot import take, write_snapshot
@@ -95,10 +96,31 @@ class Stream:
         """
         return step_together([self], [control], sequences=[sequence])[0]
 
-    def run(self, controls: Iterable[ArrayLike | None]) -> Iterator[Frames]:
-        """Steps once for each control, as they come."""
-        for control in controls:
-            yield self.step(control)
+    def run(self, controls: Iterable[ArrayLike | None], *, ahead: bool = False) -> Iterator[Frames]:
+        """Steps once for each control, as they come.
+
+        Args:
+            ahead: take each control, and begin its latent frame, before the pictures of the one before are there: for
+                controls that do not answer to pictures. On a GPU the decoder then works beside the transformer. A run
+                that is left early has gone one latent frame further than it showed.
+        """
+        if not ahead:
+            for control in controls:
+                yield self.step(control)
+            return
+        coming: Callable[[], Frames] | None = None
+        try:
+            for control in controls:
+                (begun,) = _begin_together([self], [control], [None], exact=False)
+                if coming is not None:
+                    yield coming()
+                coming = begun
+        except (Exception, KeyboardInterrupt):
+            if coming is not None:
+                yield coming()
+            raise
+        if coming is not None:
+            yield coming()
 
     def set_prompt(self, prompt: str | Tensor) -> None:
         """From the next frame on another prompt is seen.
@@ -191,6 +213,14 @@ def step_together(
     Raises:
         ValueError: a control does not fit, the streams do not go together, or one is listed twice. Nothing has changed.
     """
+    begun = _begin_together(streams, controls, sequences or [None] * len(streams), exact)
+    return [frames() for frames in begun]
+
+
+def _begin_together(
+    streams: Sequence[Stream], controls: Sequence[ArrayLike | None], sequences: Sequence[int | None], exact: bool
+) -> list[Callable[[], Frames]]:
+    """`step_together` without waiting for the pictures."""
     if not streams:
         return []
     engine, generator = streams[0].engine, streams[0].generator
@@ -202,10 +232,13 @@ def step_together(
     condition = generator.condition
     packed = [condition.pack(condition.split(control), *engine.latent_shape[1:]) for control in controls]
     numbers = [
-        state.frame + 1 if sequence is None else sequence
-        for state, sequence in zip(states, sequences or [None] * len(states), strict=True)
+        state.frame + 1 if sequence is None else sequence for state, sequence in zip(states, sequences, strict=True)
     ]
     stepped = engine.step(states, packed, numbers, exact=exact)
     for stream, (after, _) in zip(streams, stepped, strict=True):
         stream._take(after)
-    return [Frames.of(pictures, after.frame, after.control) for after, pictures in stepped]
+    return [partial(_frames, step) for step in stepped]
+
+
+def _frames(step: Stepped) -> Frames:
+    return Frames.of(step.pictures(), step.state.frame, step.state.control)

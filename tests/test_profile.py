@@ -31,24 +31,42 @@ WORDS = [
 ]
 
 
+def printed(*words: str) -> list[str]:
+    """The lines that the command prints."""
+    with pytest.MonkeyPatch.context() as patch:
+        lines = []
+        patch.setattr("builtins.print", lambda *words: lines.extend(str(words[0]).splitlines()))
+        main([*WORDS, *words])
+    return lines
+
+
+def calls(lines: list[str]) -> dict[str, str]:
+    """Of every operator in the table."""
+    return {line[:18].strip(): line[18:].split()[0] for line in lines if line[:18].strip() in profile.NAMES}
+
+
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
     """What the command printed, and its trace."""
     trace = tmp_path_factory.mktemp("profile") / "step.json"
-    with pytest.MonkeyPatch.context() as patch:
-        lines = []
-        patch.setattr("builtins.print", lambda *words: lines.extend(str(words[0]).splitlines()))
-        main([*WORDS, "--trace", str(trace)])
-    return lines, json.loads(trace.read_text())
+    return printed("--trace", str(trace)), json.loads(trace.read_text())
 
 
 def test_every_operator_is_in_the_table_as_often_as_it_ran(shown):
-    calls = {line[:18].strip(): line[18:].split()[0] for line in shown[0] if line[:18].strip() in profile.NAMES}
-    assert calls == {
+    assert calls(shown[0]) == {
         "patch_embed": "1", "cache_write": f"{BLOCKS}", "paged_attention": f"{BLOCKS}", "denoise": "1",
         "modulate": f"{2 * BLOCKS + 1}", "linear qkv": f"{BLOCKS}", "linear branch": f"{2 * BLOCKS}",
         "linear hidden": f"{BLOCKS}", "decoder": "1",
     }  # fmt: skip
+
+
+def test_a_step_in_fp8_shows_its_quantisation_and_its_products():
+    """Quantised apart from `modulate`: what attention and the activation of the MLP give."""
+    lines = printed("--linears", "fp8")
+    found = calls(lines)
+    assert found["quantise"] == f"{2 * BLOCKS}" and found["linear qkv"] == f"{BLOCKS}"
+    commands = [line for line in lines if line.strip().startswith("ncu ")]
+    assert len(commands) == len(OPERATORS) + 1 and all(line.endswith("--linears fp8") for line in commands)
 
 
 def test_the_trace_names_every_block(shown):

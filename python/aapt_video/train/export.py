@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from aapt_video.codec import load_codec
 from aapt_video.codec.files import WEIGHTS as CODEC_WEIGHTS
+from aapt_video.files import write_tensors
 from aapt_video.stream import Generator, Speeds, Start, save_generator
 from aapt_video.worlds.dataset import VideoDataset
 
@@ -115,7 +116,7 @@ def run_keep(arguments: Keep) -> None:
     for path in result.glob("*.safetensors"):
         half = path.name != CODEC_WEIGHTS
         tensors = {name: x.half() if half and x.ndim >= 2 else x for name, x in load_file(path).items()}
-        save_file(tensors, out / path.name)
+        write_tensors(out / path.name, tensors)
     for path in (*result.glob("*.json"), *sorted(result.glob("samples/*.png"))[-1:]):
         shutil.copyfile(path, out / ("samples.png" if path.suffix == ".png" else path.name))
     print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")

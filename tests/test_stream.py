@@ -12,7 +12,7 @@ from models import TINY, camera, picture, tiny_generator
 from aapt_ext import CapacityError
 from aapt_video.codec import from_uint8, to_uint8
 from aapt_video.stream import Frames, Limits, Stream, step_together
-from aapt_video.stream.noise import gaussian
+from aapt_video.stream.noise import NoiseAhead, gaussian
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -28,6 +28,18 @@ def test_noise_depends_on_seed_and_frame_alone_and_is_normal() -> None:
     assert not np.array_equal(a, gaussian(8, 3, (4, 64, 64)))
     assert abs(a.mean()) < 0.03 and abs(a.std() - 1) < 0.03 and abs((a**3).mean()) < 0.1
     assert abs(np.corrcoef(a.ravel(), gaussian(7, 4, (4, 64, 64)).ravel())[0, 1]) < 0.03
+
+
+def test_noise_that_was_drawn_ahead_is_the_noise_that_is_asked_for() -> None:
+    ahead, shape = NoiseAhead((4, 6, 8)), (4, 6, 8)
+    ahead.draw([(7, 3), (8, 1)])
+    drawn = [ahead.take(7, 3), ahead.take(7, 4), ahead.take(8, 1)]
+    for noise, (seed, frame) in zip(drawn, [(7, 3), (7, 4), (8, 1)], strict=True):
+        assert np.array_equal(noise, gaussian(seed, frame, shape))
+    generator = tiny_generator()
+    with generator.open("a", picture(), seed=3) as stream:
+        watch(stream, 2)
+        assert set(stream.engine.noise._drawn) == {(3, 3)}, "the next step of this stream will ask for it"
 
 
 def philox(key: int, counter: list[int]) -> list[int]:

@@ -54,7 +54,8 @@ class Contest:
         engine, case = workload.engine, workload.case
         self.state: StreamState = workload.full_state()
         self.decode = decoder_call(workload)
-        self.noise = self._input(gaussian(SEED, workload.number, engine.latent_shape))
+        self._drawn = torch.from_numpy(gaussian(SEED, workload.number, engine.latent_shape))[None]
+        self.noise = self._drawn.to(case.device, case.dtype)
         self.condition = self._input(workload.condition) if case.config.condition_channels else None
         self.previous = self.state.latent[None].contiguous()
         self._plan: FramePlan = window.plan(self.state, engine.pool.allocate()[0])
@@ -130,8 +131,10 @@ class Contest:
         return whole
 
     def _begin(self) -> Callable[[], Any]:
-        stepped = self.workload.engine.step([self.state], [self.workload.condition], [0])[0]
-        self.workload.engine.release(stepped.state)
+        engine = self.workload.engine
+        stepped = engine.step([self.state], [self.workload.condition], [0])[0]
+        engine.release(stepped.state)
+        engine.noise.draw([(self.state.seed, self.state.frame + 1)])  # a stream goes on, and has drawn this meanwhile
         return stepped.pictures
 
     # -- rivals --
@@ -160,24 +163,25 @@ class Contest:
 
     def _rival(self, ring: RingStep, step: Callable[..., Tensor]) -> Method:
         number, device = self.workload.number, self.workload.case.device
-        inputs = (self.noise, self.condition, self.previous)
+        fresh = torch.empty_like(self.noise)
 
         @torch.inference_mode()
-        def run(rotation: tuple[Tensor, Tensor], place: tuple[Tensor, int]) -> Tensor:
+        def run(noise: Tensor, rotation: tuple[Tensor, Tensor], place: tuple[Tensor, int]) -> Tensor:
             with best_attention(device):
-                return step(*inputs, *rotation, *place)
+                return step(noise, self.condition, self.previous, *rotation, *place)
 
+        @torch.no_grad()
         def whole() -> Any:
-            return self._to_pictures(lambda: run(ring.rotation(number), ring.place(number)))
+            fresh.normal_()
+            return self.decode(run(fresh, ring.rotation(number), ring.place(number))).cpu().numpy()
 
-        return Method(partial(run, ring.rotation(number), ring.place(number)), whole)
+        return Method(partial(run, self.noise, ring.rotation(number), ring.place(number)), whole)
 
     # -- shared --
 
     @torch.no_grad()
     def _to_pictures(self, run: Callable[[], Tensor]) -> Any:
-        engine = self.workload.engine
-        self.noise.copy_(torch.from_numpy(gaussian(SEED, self.workload.number, engine.latent_shape))[None])
+        self.noise.copy_(self._drawn)  # a stream draws it while the latent frame before is made
         return self.decode(run()).cpu().numpy()
 
     def _input(self, values: Any) -> Tensor:

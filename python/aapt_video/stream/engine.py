@@ -22,6 +22,7 @@ from aapt_video.model import CachedTransformer
 
 from . import window
 from .lane import Lane, Pictures
+from .noise import NoiseAhead
 from .program import Program
 from .state import StreamState
 from .texts import Texts
@@ -57,6 +58,7 @@ class Engine:
         tokens = self.config.tokens(*self.latent_shape[1:])
         self.pool = weights.page_pool(pages, tokens)
         self.lane = Lane(weights.device)
+        self.noise = NoiseAhead(self.latent_shape)
         self.texts = Texts(weights, prompts) if self.config.text != "none" else None
         self.text_pool = None if self.texts is None else self.texts.pool
         self._programs: dict[int, Program] = {}

@@ -6,6 +6,8 @@ end, on the host: one CPU and every GPU get the same numbers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,3 +39,24 @@ def gaussian(seed: int, frame: int, shape: tuple[int, ...]) -> NDArray[np.float3
     radius = np.sqrt(-2 * np.log(first))
     both = np.concatenate((radius * np.cos(2 * np.pi * second), radius * np.sin(2 * np.pi * second)))
     return both[:count].astype(np.float32).reshape(shape)
+
+
+class NoiseAhead:
+    """The noise of latents of one shape, drawn while a device is busy with the latent frames before.
+
+    Args:
+        shape: [C, H, W].
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self._drawn: dict[tuple[int, int], NDArray[np.float32]] = {}
+
+    def draw(self, frames: Iterable[tuple[int, int]]) -> None:
+        """Draws for (seed, latent frame) what is likely to be asked for next; what was drawn before is dropped."""
+        self._drawn = {frame: gaussian(*frame, self.shape) for frame in frames}
+
+    def take(self, seed: int, frame: int) -> NDArray[np.float32]:
+        """`gaussian(seed, frame, shape)`, at once where it was drawn."""
+        drawn = self._drawn.pop((seed, frame), None)
+        return gaussian(seed, frame, self.shape) if drawn is None else drawn

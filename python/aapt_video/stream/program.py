@@ -21,7 +21,6 @@ from aapt_video.model import FramePlan
 
 from . import window
 from .lane import Pictures, captured
-from .noise import gaussian
 from .state import StreamState
 
 if TYPE_CHECKING:
@@ -115,6 +114,7 @@ class Program:
                 lane.reads(state.decoder.late)
             turn.pictures = Pictures(turn.decode())
             decoders = [self.decoder.row(b).clone() for b in range(self.batch)]
+        self.engine.noise.draw((state.seed, state.frame + 2) for state in states)
         return Begun(latents, decoders, turn.pictures)
 
     def _fill(
@@ -123,8 +123,7 @@ class Program:
         """Copies in what the transformer reads."""
         self.forward.plan([window.plan(state, page) for state, page in zip(states, pages, strict=True)])
         for b, (state, condition) in enumerate(zip(states, conditions, strict=True)):
-            noise = gaussian(state.seed, state.frame + 1, self.engine.latent_shape)
-            self.noise[b].copy_(torch.from_numpy(noise))
+            self.noise[b].copy_(torch.from_numpy(self.engine.noise.take(state.seed, state.frame + 1)))
             self.previous[b].copy_(state.latent)
             if self.condition is not None:
                 self.condition[b].copy_(torch.from_numpy(condition))

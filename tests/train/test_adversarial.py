@@ -11,11 +11,12 @@ import torch.nn.functional as F
 
 from aapt_video.model import NAMED
 from aapt_video.model.conditions import Camera
-from aapt_video.train.adversarial import DISCRIMINATOR, GENERATOR, AdversarialConfig, AdversarialStage, motion
+from aapt_video.train.adversarial import DISCRIMINATOR, GENERATOR, AdversarialConfig, AdversarialStage
 from aapt_video.train.checkpoint import load_newest
 from aapt_video.train.clips import ClipConfig, Clips
 from aapt_video.train.codec import CodecStage, CodecStageConfig
 from aapt_video.train.collapse import Health, Limits
+from aapt_video.train.contest import Segment, motion
 from aapt_video.train.discriminator import Discriminator, DiscriminatorConfig, load_discriminator
 from aapt_video.train.latent_stage import RecycledConfig
 from aapt_video.train.loop import Trainer
@@ -199,16 +200,56 @@ def test_a_long_video_is_the_same_rollout_as_a_short_one(places):
     clips = stage.load(range(2))
     made = []
 
-    def keep(clips: Clips, span: slice, fake: torch.Tensor, t: torch.Tensor, noise: Noise) -> Loss:
-        made.append(fake)
+    def keep(step: int, segment: Segment, noise: Noise) -> Loss:
+        made.append(segment.fake)
         return Loss(torch.zeros(()), {})
 
-    stage._judge_for_discriminator = lambda step: keep
+    stage._discriminator_loss = keep
     list(stage.losses(0, clips, DISCRIMINATOR))
     epsilon = Noise(0, clips.numbers, torch.device("cpu"), purpose=4).normal(*clips.x0.shape[1:])
     with torch.no_grad():
         whole = roll_out(stage.predictor, clips, epsilon)
     torch.testing.assert_close(made[1][:, 2:], whole[:, -4:], rtol=1e-5, atol=1e-5)
+
+
+def test_both_players_see_the_same_crop_and_the_squared_distance_sees_the_whole(places):
+    """Seams between the generator's patches, which begin at even rows and columns, lie inside the discriminator's."""
+    stage = stage_of(places, crop=True, regression=1.0)
+    judged = []
+
+    class Spy(torch.nn.Module):
+        def forward(self, latents, condition, prompts, t, recompute=False):
+            judged.append((latents, condition))
+            return latents.flatten(2).mean(-1)[:, 1:]
+
+    stage.discriminator = Spy()
+    clips = stage.load(range(2))
+    height, width = clips.latents.shape[-2:]
+    crops = set()
+    for step in range(16):
+        judged.clear()
+        stage.loss(step, clips, DISCRIMINATOR)
+        distance = stage.loss(step, clips, GENERATOR).scalars["distance"]
+        rows, columns = stage._crop(step)
+        seen = (..., slice(rows, height - rows), slice(columns, width - columns))
+        (both, condition), (real, own), (fake, _) = judged
+        assert torch.equal(both[:2], clips.latents[seen]) and torch.equal(real, both[:2]) and fake.shape == real.shape
+        assert torch.equal(condition[:2, 1:], clips.condition[seen]) and torch.equal(own, condition[:2])
+        torch.testing.assert_close(distance, whole_distance(stage, clips))
+        crops.add((rows, columns))
+    assert crops == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
+def whole_distance(stage: AdversarialStage, clips: Clips) -> torch.Tensor:
+    noise = Noise(0, clips.numbers, torch.device("cpu"), purpose=5).normal(*clips.x0.shape[1:])
+    with torch.no_grad():
+        return (roll_out(stage.predictor, clips, noise) - clips.x0)[:, : stage.config.regressed].square().mean()
+
+
+def test_latents_that_are_too_small_to_crop_are_refused(places, monkeypatch):
+    monkeypatch.setattr("aapt_video.train.adversarial.CROPPED_AT_LEAST", 100)
+    with pytest.raises(ValueError, match=r"crop: latents of .* are too small"):
+        stage_of(places, crop=True)
 
 
 def test_a_rare_penalty_weighs_as_much_as_one_in_every_update(places):
@@ -250,10 +291,11 @@ def test_regression_pulls_the_first_latents_to_the_real_clip_and_leaves_the_rest
 
     stage = stage_of(places, regression=5.0, regressed=3)
     clips, distances = stage.load(range(2)), {}
+    condition = stage._condition(clips, slice(0, 1 + FRAMES))
     for at in range(1, 1 + FRAMES):
         fake = clips.latents.clone()
         fake[:, at] += 2
-        loss = stage._judge_for_generator(clips, slice(0, 1 + FRAMES), fake, torch.zeros(2), None)
+        loss = stage._generator_loss(0, Segment(clips.latents, fake, condition, clips.prompts, torch.zeros(2)), 5.0)
         distances[at] = float(loss.scalars["distance"])
     assert distances == pytest.approx({at: 4 / 3 if at <= 3 else 0 for at in range(1, 1 + FRAMES)})
 
@@ -281,14 +323,14 @@ def test_unjudged_segments_bring_the_judged_one_to_late_latents(places):
 
     skipped, turn, judged = 0, "", []
 
-    def keep(clips: Clips, span: slice, fake: torch.Tensor, t: torch.Tensor, noise: Noise) -> Loss:
-        expected = video(skipped, turn)[:, span]
-        torch.testing.assert_close(fake, expected[:, : fake.shape[1]], rtol=1e-5, atol=1e-5)
-        assert span == slice(min(1, skipped) * step, min(1, skipped) * step + 1 + FRAMES)
+    def keep(update: int, segment: Segment, *_: object) -> Loss:
+        span = slice(min(1, skipped) * step, min(1, skipped) * step + 1 + FRAMES)
+        torch.testing.assert_close(segment.fake, video(skipped, turn)[:, span], rtol=1e-5, atol=1e-5)
+        assert torch.equal(segment.real, clips.latents[:, span])
         judged.append(skipped)
-        return Loss(fake.square().mean(), {})
+        return Loss(segment.fake.square().mean(), {})
 
-    stage._judge_for_generator = stage._judge_alone = stage._judge_and_penalise = keep
+    stage._generator_loss = stage._discriminator_loss = keep
     for update in range(24):
         skipped = stage._skipped(update)
         stage.predictor.zero_grad()

@@ -9,8 +9,7 @@ middle of the same longer clips, of the same length and overlap, under the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,9 +23,10 @@ from aapt_video.worlds.dataset import VideoDataset
 from .clips import ClipConfig, Clips, ConditionSource
 from .codec import edge_energy
 from .collapse import Health, Limits
+from .contest import Segment, discriminator_loss, generator_loss, motion, penalised_loss
 from .discriminator import DiscriminatorConfig, load_discriminator, save_discriminator
 from .latent_stage import LatentStage, first_clips
-from .losses import approximate_penalty, relativistic_loss
+from .losses import approximate_penalty
 from .optimiser import OptimiserConfig
 from .parallel import Processes
 from .places import Places
@@ -36,8 +36,8 @@ from .stage import Loss, Noise, RunConfig
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 
-Judge = Callable[[Clips, slice, Tensor, Tensor, Noise], Loss]
-"""The loss of a segment from its clips, its span, what was generated there, the timestep [B] and noise."""
+CROPPED_AT_LEAST = 4
+"""Latent rows and columns of which a crop leaves some."""
 
 
 def rmsprop(lr: float) -> OptimiserConfig:
@@ -63,6 +63,9 @@ class AdversarialConfig:
     update draws how many, few more often than many. Late latents then cost little more than early ones. All but the
     last of them come before the clip begins, steered by its controls over and over: they need no real video."""
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    crop: bool = False
+    """Every update draws whether the discriminator sees one latent row less at the top and at the bottom, and whether
+    one column less at both sides: seams between the generator's patches then lie inside its own."""
     sigma: float = 0.1
     """Standard deviation of the noise in the approximated R1 and R2, against latents of unit scale. It fits where
     `held_out/linear` is near 1: there the penalty is a squared gradient."""
@@ -131,6 +134,9 @@ class AdversarialStage(LatentStage):
             config, config.run, whole, config.generator_optimiser, config.condition, config.held_out_clips,
             places, processes, quiet,
         )  # fmt: skip
+        height, width = self.held_out.x0.shape[-2:]
+        if config.crop and min(height, width) < CROPPED_AT_LEAST:
+            raise ValueError(f"crop: latents of {height} x {width} are too small; set crop = false")
         if config.unjudged:
             self.tokens -= self.tokens * config.step // config.clip_positions
         window = 1 + config.clips.frames
@@ -161,26 +167,30 @@ class AdversarialStage(LatentStage):
         noise = Noise(self.run.seed, clips.numbers, self.device, purpose=4 if turn == DISCRIMINATOR else 5)
         epsilon = noise.normal(*clips.x0.shape[1:])
         times = noise.uniform(self.config.segments)
-        judge = self._judge_for_generator if turn == GENERATOR else self._judge_for_discriminator(step)
+        skipped = self._skipped(step)
         with torch.set_grad_enabled(turn == GENERATOR):
-            roller, fake = self._begin(step, clips)
-        first = int(fake.shape[1] > 1)
-        for segment in range(first, first + self.config.segments):
-            begin, end = self._span(segment)
+            roller, fake = self._begin(step, clips, skipped)
+        for k in range(self.config.segments):
+            begin, end = self._span(min(1, skipped) + k)
             given = fake[:, -(self.config.overlap if begin else 1) :].detach()
             new = slice(begin + given.shape[1] - 1, end - 1)  # position k, from 1 on, has index k - 1
             with torch.set_grad_enabled(turn == GENERATOR):
                 if begin:
                     roller.cut()
                 fake = torch.cat([given, roller(epsilon[:, new], _again(clips.condition, new.start, new.stop))], 1)
-            loss = judge(clips, slice(begin, end), fake, times[:, segment - first], noise)
+            span = slice(begin, end)
+            condition = self._condition(clips, span)
+            segment = Segment(clips.latents[:, span], fake, condition, clips.prompts, times[:, k])
+            if turn == GENERATOR:
+                loss = self._generator_loss(step, segment, self.config.regression if begin == 0 else 0.0)
+            else:
+                loss = self._discriminator_loss(step, segment, noise)
             scalars = {name: value / self.config.segments for name, value in loss.scalars.items()}
             yield Loss(loss.total / self.config.segments, scalars)
 
-    def _begin(self, step: int, clips: Clips) -> tuple[Roller, Tensor]:
+    def _begin(self, step: int, clips: Clips, skipped: int) -> tuple[Roller, Tensor]:
         """Where the first judged segment begins: a roller, and the latents that the clips' first segment has by then,
         latent 0 alone where nothing goes unjudged. Both players of an update begin in the same place."""
-        skipped = self._skipped(step)
         if skipped == 0:
             return self._roller(clips), clips.latents[:, :1]
         if self._begun_in != step:
@@ -223,42 +233,25 @@ class AdversarialStage(LatentStage):
         whole = torch.cat([still[None].expand(len(clips.condition), -1, -1, -1, -1), clips.condition], 1)
         return whole[:, span]
 
-    def _judge_for_generator(self, clips: Clips, span: slice, fake: Tensor, t: Tensor, noise: Noise) -> Loss:
-        condition = self._condition(clips, span)
-        with _frozen(self.discriminator):
-            with torch.no_grad():
-                real_logits = self.discriminator(clips.latents[:, span], condition, clips.prompts, t)
-            fake_logits = self.discriminator(fake, condition, clips.prompts, t, self.run.recompute)
-        contest = relativistic_loss(fake_logits, real_logits)
-        distance = (fake - clips.latents[:, span])[:, 1 : 1 + self.config.regressed].square().mean()
-        weight = 0.0 if span.start else self.config.regression
-        return Loss(contest + weight * distance, {"contest": contest, "distance": distance})
+    def _generator_loss(self, step: int, segment: Segment, regression: float) -> Loss:
+        contest = generator_loss(self.discriminator, segment.cropped(*self._crop(step)), self.run.recompute)
+        distance = (segment.fake - segment.real)[:, 1 : 1 + self.config.regressed].square().mean()
+        return Loss(contest + regression * distance, {"contest": contest, "distance": distance})
 
-    def _judge_for_discriminator(self, step: int) -> Judge:
-        penalised = step % self.config.penalty_every == 0
-        return self._judge_and_penalise if penalised else self._judge_alone
-
-    def _judge_alone(self, clips: Clips, span: slice, fake: Tensor, t: Tensor, noise: Noise) -> Loss:
-        real = clips.latents[:, span]
-        on_real, on_fake = self._logits((real, fake), clips, span, t)
-        return _contest(real, fake, on_real, on_fake)
-
-    def _judge_and_penalise(self, clips: Clips, span: slice, fake: Tensor, t: Tensor, noise: Noise) -> Loss:
-        config, real = self.config, clips.latents[:, span]
-        near = [x + config.sigma * noise.normal(*x.shape[1:]) for x in (real, fake)]
-        on_real, on_fake, near_real, near_fake = self._logits((real, fake, *near), clips, span, t)
-        r1, r2 = approximate_penalty(on_real, near_real), approximate_penalty(on_fake, near_fake)
-        contest = _contest(real, fake, on_real, on_fake)
+    def _discriminator_loss(self, step: int, segment: Segment, noise: Noise) -> Loss:
+        config, seen = self.config, segment.cropped(*self._crop(step))
+        if step % config.penalty_every:
+            return discriminator_loss(self.discriminator, seen, self.run.recompute)
         weight = config.penalty * config.penalty_every
-        return Loss(contest.total + weight * (r1 + r2), {**contest.scalars, "r1": r1, "r2": r2})
+        return penalised_loss(self.discriminator, seen, noise, config.sigma, weight, self.run.recompute)
 
-    def _logits(self, versions: Sequence[Tensor], clips: Clips, span: slice, t: Tensor) -> tuple[Tensor, ...]:
-        """Of several versions of the same clips, in one pass."""
-        count, condition = len(versions), self._condition(clips, span)
-        conditions = None if condition is None else condition.repeat(count, 1, 1, 1, 1)
-        prompts = clips.prompts * count
-        logits = self.discriminator(torch.cat(list(versions)), conditions, prompts, t.repeat(count), self.run.recompute)
-        return tuple(logits.chunk(count))
+    def _crop(self, step: int) -> tuple[int, int]:
+        """Latent rows and columns that go unseen at either edge: the same for both players of an update."""
+        if not self.config.crop:
+            return 0, 0
+        luck = Noise(self.run.seed, range(step, step + 1), torch.device("cpu"), purpose=9).uniform(2)
+        rows, columns = (luck[0] < 0.5).int().tolist()
+        return rows, columns
 
     def check(self, values: Mapping[str, float]) -> None:
         self.health.check(values)
@@ -303,9 +296,7 @@ class AdversarialStage(LatentStage):
         """The last latents of the longest videos that are trained, from the held-out clips: [n, frames, C, h, w]."""
         clips, count = self.held_out, self.config.positions
         noise = Noise(self.run.seed + 1, clips.numbers, self.device, purpose=3).normal(count, *clips.x0.shape[2:])
-        return Roller(self.predictor, clips.latents[:, 0], clips.prompts)(noise, _again(clips.condition, 0, count))[
-            :, -frames:
-        ]
+        return self._roller(clips)(noise, _again(clips.condition, 0, count))[:, -frames:]
 
     def show(self) -> Tensor:
         """Real frames over frames that the generator made from its own."""
@@ -328,31 +319,6 @@ def _again(condition: Tensor | None, begin: int, end: int) -> Tensor | None:
     return condition[:, torch.arange(begin, end, device=condition.device) % condition.shape[1]]
 
 
-def motion(latents: Tensor) -> Tensor:
-    """Mean |x_k - x_(k-1)| of [B, T, ...]: the earliest sign of a video that stands still."""
-    return latents.diff(dim=1).abs().mean()
-
-
 def _share(part: Tensor, whole: Tensor) -> float:
     """part / whole; 0 of nothing."""
     return float(part / whole.clamp_min(1e-30))
-
-
-def _contest(real: Tensor, fake: Tensor, on_real: Tensor, on_fake: Tensor) -> Loss:
-    """The discriminator's loss without penalties, and what to watch."""
-    contest = relativistic_loss(on_real, on_fake)
-    scalars = {"contest": contest, "gap": (on_real - on_fake).mean(), "logit": torch.cat([on_real, on_fake]).mean()}
-    return Loss(contest, {**scalars, "motion": motion(fake) / motion(real)})
-
-
-@contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Gradients pass through the module and leave none in it."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)

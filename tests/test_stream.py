@@ -13,6 +13,7 @@ from aapt_ext import CapacityError
 from aapt_video.codec import from_uint8, to_uint8
 from aapt_video.stream import Frames, Limits, Stream, step_together
 from aapt_video.stream.noise import NoiseAhead, gaussian
+from aapt_video.stream.program import Program
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -40,6 +41,27 @@ def test_noise_that_was_drawn_ahead_is_the_noise_that_is_asked_for() -> None:
     with generator.open("a", picture(), seed=3) as stream:
         watch(stream, 2)
         assert set(stream.engine.noise._drawn) == {(3, 3)}, "the next step of this stream will ask for it"
+
+
+def test_noise_of_one_stream_waits_while_others_draw_theirs_and_the_oldest_goes_first(monkeypatch) -> None:
+    ahead = NoiseAhead((4, 6, 8), keep=2)
+    ahead.draw([(1, 5)])
+    ahead.draw([(2, 5)])
+    monkeypatch.setattr("aapt_video.stream.noise.gaussian", lambda *_: pytest.fail("drawn a second time"))
+    ahead.draw([(1, 5)])
+    assert np.array_equal(ahead.take(1, 5), gaussian(1, 5, (4, 6, 8)))
+    monkeypatch.undo()
+    ahead.draw([(3, 5), (4, 5)])
+    assert list(ahead._drawn) == [(3, 5), (4, 5)]
+
+
+def test_a_program_passes_once_before_its_first_step(monkeypatch) -> None:
+    with tiny_generator().open("a", picture()) as stream:
+        codec, passes = stream.engine.codec, []
+        decode = codec.decode_step
+        monkeypatch.setattr(codec, "decode_step", lambda *given: passes.append(1) or decode(*given))
+        Program(stream.engine, 2)
+    assert len(passes) == 1
 
 
 def philox(key: int, counter: list[int]) -> list[int]:

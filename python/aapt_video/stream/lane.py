@@ -49,6 +49,7 @@ class Pictures:
 
     def __init__(self, shown: Tensor) -> None:
         self._array: NDArray[np.uint8] | None = None
+        self._arrived: torch.cuda.Event | None = None
         self._host = shown
         if shown.is_cuda:
             self._host = torch.empty(shown.shape, dtype=shown.dtype, pin_memory=True)
@@ -59,25 +60,33 @@ class Pictures:
     def numpy(self) -> NDArray[np.uint8]:
         """Waits for them; a second call gives the same array."""
         if self._array is None:
-            if self._host.is_pinned():
+            if self._arrived is None:
+                self._array = self._host.numpy()
+            else:
                 self._arrived.synchronize()
                 self._array = self._host.numpy().copy()  # pinned memory is scarce
-            else:
-                self._array = self._host.numpy()
         return self._array
 
 
 @torch.no_grad()
-def captured(call: Callable[[], Tensor], device: torch.device) -> Callable[[], Tensor]:
-    """The call as a CUDA graph over the tensors that it reads now; without a GPU the call itself."""
+def captured(call: Callable[[], Tensor], device: torch.device, warm_up: bool = True) -> Callable[[], Tensor]:
+    """The call as a CUDA graph over the tensors that it reads now; without a GPU the call itself.
+
+    Args:
+        warm_up: runs it first, so that what libraries prepare at a first call is done; not needed where calls of the
+            same operators, over the same shapes, have run before.
+    """
     if device.type != "cuda":
-        return call
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(2):
+        if warm_up:
             call()
-    torch.cuda.current_stream().wait_stream(side)
+        return call
+    if warm_up:
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(2):
+                call()
+        torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         out = call()

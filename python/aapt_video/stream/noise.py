@@ -46,15 +46,20 @@ class NoiseAhead:
 
     Args:
         shape: [C, H, W].
+        keep: how many latents wait at most; where streams end without asking for theirs, the oldest go.
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = shape
+    def __init__(self, shape: tuple[int, ...], keep: int = 32) -> None:
+        self.shape, self.keep = shape, keep
         self._drawn: dict[tuple[int, int], NDArray[np.float32]] = {}
 
     def draw(self, frames: Iterable[tuple[int, int]]) -> None:
-        """Draws for (seed, latent frame) what is likely to be asked for next; what was drawn before is dropped."""
-        self._drawn = {frame: gaussian(*frame, self.shape) for frame in frames}
+        """Draws for (seed, latent frame) what is likely to be asked for."""
+        for frame in frames:
+            if frame not in self._drawn:
+                self._drawn[frame] = gaussian(*frame, self.shape)
+        while len(self._drawn) > self.keep:
+            del self._drawn[next(iter(self._drawn))]
 
     def take(self, seed: int, frame: int) -> NDArray[np.float32]:
         """`gaussian(seed, frame, shape)`, at once where it was drawn."""

@@ -77,13 +77,13 @@ class Program:
         pages = self.engine.pool.allocate(self.batch)
         try:
             self.forward.plan([FramePlan(1, page, ()) for page in pages])
-            turns = [self._turn(capture) for _ in range(2)]
+            turns = [self._turn(capture, first) for first in (True, False)]
             self.captures += 1
             return turns
         finally:
             self.engine.pool.release(pages)
 
-    def _turn(self, capture: bool) -> _Turn:
+    def _turn(self, capture: bool, first: bool) -> _Turn:
         latents = torch.empty_like(self.noise)
 
         def denoise() -> Tensor:
@@ -92,9 +92,8 @@ class Program:
         def decode() -> Tensor:
             return to_uint8(self.engine.codec.decode_step(latents, self.decoder))
 
-        denoise(), decode()
         device = latents.device if capture else torch.device("cpu")
-        return _Turn(captured(denoise, device), captured(decode, device))
+        return _Turn(captured(denoise, device, warm_up=first), captured(decode, device, warm_up=first))
 
     @torch.no_grad()
     def begin(

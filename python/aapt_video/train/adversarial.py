@@ -69,7 +69,7 @@ class AdversarialConfig:
     sigma: float = 0.1
     """Standard deviation of the noise in the approximated R1 and R2, against latents of unit scale. It fits where
     `held_out/linear` is near 1: there the penalty is a squared gradient."""
-    penalty: float = 100.0
+    penalty: float = 30.0
     """Weight of both; times sigma^2 it is the weight of a squared gradient."""
     penalty_every: int = 1
     """Updates of the discriminator per penalty, which then weighs as many times more: half the work is the penalty's

@@ -51,6 +51,7 @@ COMMANDS = (
     Command("bench report", "aapt_video.bench.report", "Report", "run", "make docs/benchmarks.md from the records"),
     Command("data inspect", "aapt_video.worlds.command", "Inspect", "inspect", "print what a dataset holds"),
     Command("train quick", "aapt_video.train.quick", "Quick", "run", "every stage on a small capture, in minutes"),
+    Command("train recipe", "aapt_video.train.recipe", "Recipe", "run", "all phases of a recipe, and a model folder"),
     Command("train codec", "aapt_video.train.command", "Codec", "run", "train the video codec"),
     Command("train diffusion", "aapt_video.train.command", "Diffusion", "run", "train the bidirectional model"),
     Command("train adapt", "aapt_video.train.command", "Adapt", "run", "make the model causal"),

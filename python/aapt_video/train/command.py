@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,16 +95,28 @@ def run(arguments: Arguments) -> None:
     before = {name: getattr(arguments, name, None) for name in ("codec", "init", "discriminator")}
     places = Places(arguments.data, arguments.held_out, **before)
     processes = Processes.start(arguments.device)
+    with until_done(processes):
+        train(stage_kind, config, places, arguments.out, processes, arguments.quiet)
+
+
+def train(kind: type[Any], config: Any, places: Places, out: Path, processes: Processes, quiet: bool) -> None:
+    """Trains a stage to its end, into `out`; raises what `Trainer.fit` does, with `out` in front."""
+    stage = kind(config, places, processes, quiet)
     try:
-        stage = stage_kind(config, places, processes, arguments.quiet)
-        Trainer(stage, arguments.out, processes, arguments.quiet).fit()
-        if processes.rank == 0:
-            print(f"{stage.name}: done, see {arguments.out}")
-    except Interrupted as stop:
-        print(f"{arguments.out}: {stop}", file=sys.stderr)
-        sys.exit(130)
-    except (Collapsed, NotFinite) as alarm:
-        print(f"{arguments.out}: {alarm}", file=sys.stderr)
-        sys.exit(1)
+        Trainer(stage, out, processes, quiet).fit()
+    except (Interrupted, Collapsed, NotFinite) as stop:
+        raise type(stop)(f"{out}: {stop}") from stop
+    if processes.rank == 0:
+        print(f"{stage.name}: done, see {out}")
+
+
+@contextmanager
+def until_done(processes: Processes) -> Iterator[None]:
+    """Ends the program with status 130 where training inside was interrupted, with 1 where it raised an alarm."""
+    try:
+        yield
+    except (Interrupted, Collapsed, NotFinite) as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(130 if isinstance(stop, Interrupted) else 1)
     finally:
         processes.finish()

@@ -85,3 +85,15 @@ def test_a_recipe_ends_in_a_model_and_what_is_done_is_left_alone(tmp_path, capsy
     with pytest.raises(SystemExit) as end:
         main(words)
     assert end.value.code == 2 and "another configuration" in capsys.readouterr().err
+
+
+def test_a_batch_that_cannot_be_divided_is_refused_before_the_phases_before_it_train(tmp_path, capsys):
+    make_shapes(tmp_path / "data", ShapesConfig(clips=2, frames=33, width=32, height=32))
+    recipe = written(tmp_path, "codec", "diffusion", "adapt")
+    settings = tmp_path / "adapt.toml"
+    settings.write_text(settings.read_text().replace("batch = 2", "batch = 3\naccumulate = 2"))
+    words = ["train", "recipe", "--recipe", str(recipe), "--data", str(tmp_path / "data"), "--device", "cpu"]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--held-out", str(tmp_path / "data"), "--out", str(tmp_path / "out")])
+    assert end.value.code == 2 and "batch=3 must be a multiple" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

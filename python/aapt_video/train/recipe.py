@@ -100,6 +100,8 @@ def run(arguments: Recipe) -> None:
     left = [phase for phase in phases if not phase.done]
     test = VideoDataset(arguments.held_out)
     processes = Processes.start(arguments.device)
+    for phase in left:
+        phase.config.run.share(0, processes)  # raises where a batch does not fit the processes
     with until_done(processes):
         for phase in left:
             if processes.rank == 0:
